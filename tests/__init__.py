@@ -1,0 +1,1 @@
+"""Tests of posecache, one folder per package."""
