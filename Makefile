@@ -1,0 +1,116 @@
+# posecache. `make` alone prints the targets; every target sets the project up first if it must.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+# Variables a user may set, on the command line or in the environment.
+DATASET ?= synthetic
+DETECTOR ?=
+LIFTER ?= capf
+RUN ?=
+DATA_ROOT ?= data
+WORKERS ?=
+DEVICE ?=
+ARGS ?=
+PIP_FLAGS ?=
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+PACKAGES := cache lifter stages pipeline
+# The stamp is named after the contents of the two files that decide what is installed: a new commit that
+# leaves them alone installs nothing, and a checkout that changes them does.
+KEY := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-12)
+STAMP := $(VENV)/.posecache-$(KEY)
+
+SETTINGS := --set data_root=$(DATA_ROOT) \
+	$(if $(WORKERS),--set extract.loader_workers=$(WORKERS)) \
+	$(if $(DEVICE),--set device=$(DEVICE))
+CHOICE := --dataset $(DATASET) $(if $(DETECTOR),--detector $(DETECTOR))
+
+.PHONY: help
+help: ## Print this list
+	@echo "make demo first; then make extract, lift, evaluate. Installation happens by itself."
+	@echo
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables (now): DATASET=$(DATASET) DETECTOR=$(DETECTOR) LIFTER=$(LIFTER) RUN=$(RUN) DATA_ROOT=$(DATA_ROOT)"
+	@echo "                 WORKERS=$(WORKERS) DEVICE=$(DEVICE) PIP_FLAGS=$(PIP_FLAGS)  ARGS='--set key=value ...'"
+
+.PHONY: setup
+setup: $(STAMP) ## Install everything into .venv (PIP_FLAGS= reaches pip)
+
+# A bare Debian has python3 without ensurepip: the second form then borrows the system's pip.
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+		rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(BIN)/python install --quiet pip $(PIP_FLAGS); } || { \
+		echo "setup: cannot create $(VENV) with '$(PYTHON)'. Install Python 3.11 and pip, or name one: make setup PYTHON=..." >&2; exit 1; }
+	$(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) -c constraints.txt -e '.[detect,scale,dev]'
+	# Their own metadata cannot be resolved any more; what they need is in the `detect` extra.
+	$(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) --no-deps mmpose==1.3.2 mmcv-lite==2.1.0 onedl-mmengine==0.10.12
+	@rm -f $(VENV)/.posecache-* && touch $@
+
+.PHONY: doctor
+doctor: $(STAMP) ## Versions, devices, disk; how to mend what is red
+	@$(BIN)/posecache doctor $(SETTINGS) $(ARGS)
+
+.PHONY: demo
+demo: $(STAMP) ## Synthetic figures -> cache -> lifters -> result table (minutes on 2 cores)
+	@$(BIN)/posecache demo $(SETTINGS) $(ARGS)
+
+.PHONY: detector
+detector: $(STAMP) ## Train a 2D detector on DATASET
+	@$(BIN)/posecache train-detector $(CHOICE) $(SETTINGS) $(ARGS)
+
+.PHONY: extract
+extract: $(STAMP) ## Write the cache of DATASET with DETECTOR (resumes; does nothing when complete)
+	@$(BIN)/posecache extract $(CHOICE) $(SETTINGS) $(ARGS)
+
+.PHONY: verify
+verify: $(STAMP) ## Read every byte of the cache of DATASET and DETECTOR and check it
+	@$(BIN)/posecache cache verify $(CHOICE) $(SETTINGS) $(ARGS)
+
+.PHONY: lift
+lift: $(STAMP) ## Train LIFTER from the cache and evaluate it (extracts first when needed)
+	@$(BIN)/posecache lift $(CHOICE) --lifter $(LIFTER) $(SETTINGS) $(ARGS)
+
+.PHONY: evaluate
+evaluate: $(STAMP) ## Evaluate RUN (default: the newest run)
+	@$(BIN)/posecache evaluate $(RUN) $(ARGS)
+
+.PHONY: compare
+compare: $(STAMP) ## Compare runs: make compare RUN='runs/a runs/b'
+	@$(BIN)/posecache compare $(RUN) $(ARGS)
+
+.PHONY: test
+test: $(STAMP) ## The quick tests, on all cores
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile $(ARGS)
+
+.PHONY: test-all
+test-all: $(STAMP) ## All tests: big detectors, many seeds, every documented command
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP) ## Style and import contracts; writes nothing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: $(STAMP) ## Rewrite the sources in the project's style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: typecheck
+typecheck: $(STAMP) ## mypy --strict on the four packages
+	@$(BIN)/mypy
+
+.PHONY: clean-runs
+clean-runs: ## Delete runs/ (asks; YES=1 skips the question)
+	@if [ -d runs ]; then du -sh runs; [ "$(YES)" = 1 ] || { read -p "Delete runs/? [y/N] " a && [ "$$a" = y ]; } && rm -rf runs; else echo "no runs/"; fi
+
+.PHONY: clean-cache
+clean-cache: ## Delete the stores *.zarr below DATA_ROOT (asks; YES=1 skips the question)
+	@shopt -s nullglob; stores=($(DATA_ROOT)/*.zarr); if [ $${#stores[@]} -gt 0 ]; then du -sh "$${stores[@]}"; \
+		[ "$(YES)" = 1 ] || { read -p "Delete these stores? [y/N] " a && [ "$$a" = y ]; } && rm -rf "$${stores[@]}"; else echo "no stores below $(DATA_ROOT)"; fi
