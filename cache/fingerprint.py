@@ -1,0 +1,82 @@
+"""Identity of a store: canonical JSON, hashes of it, and what differs between two of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ABSENT = "(absent)"
+
+
+def _plain(value: Any) -> Any:
+    """Mappings, sequences and numpy values as what JSON knows; anything else is refused."""
+    if value is None or isinstance(value, bool | int | float | str):
+        # Subclasses (enum members) lose their type here, as they would in the stored attributes.
+        return value
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("identities have string keys only")
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(value.tolist())
+    hint = "; paths are not part of an identity" if isinstance(value, PurePath) else ""
+    raise TypeError(f"identities hold JSON values, got {type(value).__name__}{hint}")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text.
+
+    Raises:
+        TypeError: for what JSON cannot say.
+        ValueError: for NaN and infinities.
+    """
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True
+    )
+
+
+def fingerprint(value: Any) -> str:
+    """sha256 of the canonical JSON, 64 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """sha256 over names (sorted), dtypes, shapes and little-endian bytes, 64 hex digits."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        header = canonical_json([name, array.dtype.newbyteorder("<").str, list(array.shape)])
+        digest.update(f"{len(header)}:{header}".encode())
+        digest.update(little.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def diff_identities(stored: Any, asked: Any, *, prefix: str = "") -> list[str]:
+    """One line per differing dotted key with both values, sorted; empty if the two are equal."""
+    return _diff(json.loads(canonical_json(stored)), json.loads(canonical_json(asked)), prefix)
+
+
+def _diff(stored: Any, asked: Any, key: str) -> list[str]:
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        lines = []
+        for name in sorted(stored.keys() | asked.keys()):
+            dotted = f"{key}.{name}" if key else name
+            lines += _diff(stored.get(name, _ABSENT), asked.get(name, _ABSENT), dotted)
+        return lines
+    if canonical_json(stored) == canonical_json(asked):
+        return []
+    return [f"{key or '(all)'}: stored {_short(stored)}, asked {_short(asked)}"]
+
+
+def _short(value: Any, limit: int = 120) -> str:
+    text = value if value == _ABSENT else json.dumps(value, sort_keys=True)
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"

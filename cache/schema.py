@@ -1,0 +1,205 @@
+"""Cache format 1: arrays, axes, dtypes and chunking; the only file that names Zarr paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from enum import IntEnum
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from cache.errors import SchemaMismatch
+from cache.skeletons import get_skeleton
+
+FORMAT_NAME = "posecache"
+FORMAT_VERSION = 1
+MAX_SHARD_ROWS = 64
+MAX_SHARD_BYTES_PER_VIEW = 32 * 2**20
+CRC_BYTES = 4
+
+AFFINE = "crop/affine"
+STATUS = "status"
+COMMIT = "commit"
+IMAGE_SIZE = "image_size"
+CAMERAS = "cameras"
+FEATURES = "features"
+KEYPOINTS = "keypoints"
+LABELS = "labels"
+INDEX = "index"
+CAMERA_ARRAYS = ("K", "R", "t_mm", "distortion", "fps")
+
+View = Literal["plain", "flipped"]
+FeatureDtype = Literal["float16", "float32"]
+
+_CONFIG = ConfigDict(extra="forbid")
+
+
+class FrameStatus(IntEnum):
+    """Why a row has no usable features; OK is the only one that training reads."""
+
+    OK = 0
+    MISSING = 1
+    TRUNCATED = 2
+    NO_PERSON = 3
+    NOT_FINITE = 4
+    BAD_BOX = 5
+    UNREADABLE = 6
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ValueError(f"{name!r} is not a name of letters, digits, '_' and '-'")
+    return name
+
+
+def _check_source(name: str) -> str:
+    if not re.fullmatch(r"detector|gt|imported:[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ValueError(f"{name!r} is not 'detector', 'gt' or 'imported:<name>'")
+    return name
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class LevelSpec:
+    """One level of the feature pyramid: maps of `[height, width, channels]`."""
+
+    name: Annotated[str, AfterValidator(_check_name)]
+    channels: PositiveInt
+    height: PositiveInt
+    width: PositiveInt
+    stride: PositiveInt
+
+    @property
+    def map_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one row."""
+        return (self.height, self.width, self.channels)
+
+
+def map_bytes(level: LevelSpec, dtype: str) -> int:
+    """Bytes of one row of one view, without its checksum."""
+    return level.height * level.width * level.channels * np.dtype(dtype).itemsize
+
+
+def choose_shard_rows(levels: Sequence[LevelSpec], dtype: str = "float16") -> int:
+    """Largest power of two, at most 64, with a shard of at most 32 MiB per level and view."""
+    largest = max(map_bytes(level, dtype) + CRC_BYTES for level in levels)
+    rows = MAX_SHARD_ROWS
+    while rows > 1 and rows * largest > MAX_SHARD_BYTES_PER_VIEW:
+        rows //= 2
+    return rows
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
+class CacheSpec:
+    """Layout of a store.
+
+    Args:
+        num_rows: planned person-frames.
+        levels: feature pyramid, finest first.
+        skeleton: joint set of the detector's keypoints (`gt` keypoints have that of the plan).
+        crop_size: (H, W) of the detector's input.
+        shard_rows: rows per chunk of work, a power of two.
+        views: `plain` first, `flipped` for the mirrored input.
+        dtype: of the features.
+        keypoint_sources: `detector`, `gt`, `imported:<name>`.
+    """
+
+    num_rows: PositiveInt
+    levels: tuple[LevelSpec, ...]
+    skeleton: str
+    crop_size: tuple[PositiveInt, PositiveInt]
+    shard_rows: PositiveInt
+    views: tuple[View, ...] = ("plain", "flipped")
+    dtype: FeatureDtype = "float16"
+    keypoint_sources: tuple[Annotated[str, AfterValidator(_check_source)], ...] = Field(
+        default=("detector", "gt")
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> CacheSpec:
+        get_skeleton(self.skeleton)
+        if self.shard_rows & (self.shard_rows - 1):
+            raise ValueError(f"shard_rows must be a power of two, got {self.shard_rows}")
+        if self.views not in (("plain",), ("plain", "flipped")):
+            raise ValueError(f"views are ('plain',) or ('plain', 'flipped'), got {self.views}")
+        for kind, names in (
+            ("levels", [level.name for level in self.levels]),
+            ("keypoint_sources", list(self.keypoint_sources)),
+        ):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{kind} are named twice in {names}")
+        return self
+
+    @property
+    def num_views(self) -> int:
+        """V."""
+        return len(self.views)
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks of work, the last one possibly shorter."""
+        return -(-self.num_rows // self.shard_rows)
+
+    def chunk_rows(self, chunk: int) -> range:
+        """Rows of a chunk; raises IndexError outside `range(num_chunks)`."""
+        if not 0 <= chunk < self.num_chunks:
+            raise IndexError(f"chunk {chunk} of a store of {self.num_chunks} chunks")
+        start = chunk * self.shard_rows
+        return range(start, min(start + self.shard_rows, self.num_rows))
+
+    def num_joints(self, source: str, label_skeleton: str) -> int:
+        """Joints of a keypoint source: `gt` follows the labels, all others the detector."""
+        return get_skeleton(label_skeleton if source == "gt" else self.skeleton).num_joints
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers for the store's attributes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> CacheSpec:
+        """The spec of a store's attributes; raises `SchemaMismatch` for keys it does not know."""
+        try:
+            return TypeAdapter(cls).validate_python(value)
+        except ValidationError as error:
+            raise SchemaMismatch(f"the stored layout is not one of format 1: {error}") from error
+
+
+def feature_path(level: str) -> str:
+    """Array of a level, N V H W C."""
+    return f"{FEATURES}/{level}"
+
+
+def keypoints_path(source: str) -> str:
+    """Array of a keypoint source, N V J 3."""
+    return f"{KEYPOINTS}/{source}"
+
+
+def label_path(name: str) -> str:
+    """Array of a label."""
+    return f"{LABELS}/{name}"
+
+
+def index_path(column: str) -> str:
+    """Array of codes of an index column, N."""
+    return f"{INDEX}/{column}"
+
+
+def camera_path(name: str) -> str:
+    """Array of a camera property, one entry per camera."""
+    return f"{CAMERAS}/{name}"
+
+
+def chunk_key(chunk: int, num_axes: int) -> str:
+    """File name of a chunk that is split along the rows only."""
+    return ".".join(["c", str(chunk), *["0"] * (num_axes - 1)])
