@@ -1,0 +1,53 @@
+"""What stage 1 asks of a dataset."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.plan import RowPlan
+from cache.schema import FrameStatus
+
+
+class DatasetError(ValueError):
+    """A dataset cannot be read at all: a folder without annotations, an unknown name, labels that do not fit."""
+
+
+class FrameError(ValueError):
+    """One frame cannot be used; `status` is what the cache records for its row."""
+
+    def __init__(self, status: FrameStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.status, str(self))
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A fixed list of person-frames with labels, and their pictures. Instances are picklable."""
+
+    @property
+    def name(self) -> str:
+        """Name under which stores and tables list it."""
+        ...
+
+    @property
+    def cpu_bound(self) -> bool:
+        """True where pictures are computed rather than read, so that only processes overlap them."""
+        ...
+
+    def plan(self) -> RowPlan:
+        """Return the row table: every row that a cache of this dataset will have, in order."""
+        ...
+
+    def load_image(self, row: int) -> NDArray[np.uint8]:
+        """Return the picture of `row`, uint8 [H, W, 3] RGB; raises FrameError for a missing or truncated one."""
+        ...
+
+    def content_identity(self) -> dict[str, Any]:
+        """Return what decides the content: adapter, options, annotation hashes; no paths, hosts or times."""
+        ...

@@ -1,0 +1,78 @@
+"""Picture files: sizes from headers, and decoding that notices truncated files."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.schema import FrameStatus
+from stages.extract.datasets.base import FrameError
+
+_JPEG_START = b"\xff\xd8"
+_JPEG_END = b"\xff\xd9"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_HEADER_BYTES = 4096
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Return a picture as uint8 [H, W, 3] RGB; raises FrameError where it is missing, truncated or unreadable."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FrameError(FrameStatus.MISSING, f"Picture {path} does not exist.") from error
+    except OSError as error:
+        raise FrameError(FrameStatus.UNREADABLE, f"Picture {path} cannot be read: {error}.") from error
+    if is_truncated(content):
+        raise FrameError(FrameStatus.TRUNCATED, f"Picture {path} ends early ({len(content)} bytes).")
+    image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise FrameError(FrameStatus.UNREADABLE, f"Picture {path} is not a picture that OpenCV reads.")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def is_truncated(content: bytes) -> bool:
+    """Return True for a JPEG or PNG without its end marker, or an empty file (decoders would fill in grey)."""
+    tail = content[-64:].rstrip(b"\0")
+    if content.startswith(_JPEG_START):
+        return not tail.endswith(_JPEG_END)
+    if content.startswith(_PNG_START):
+        return not tail.endswith(_PNG_END)
+    return not content
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return (H, W) from a JPEG's or PNG's header, (0, 0) where the file is missing or has none."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER_BYTES)
+            if head.startswith(_PNG_START) and len(head) >= 24:
+                width, height = struct.unpack(">II", head[16:24])
+                return height, width
+            if not head.startswith(_JPEG_START):
+                return 0, 0
+            size = _jpeg_size(head)
+            if size is None:  # large metadata before the frame header
+                size = _jpeg_size(head + file.read())
+            return size or (0, 0)
+    except OSError:
+        return 0, 0
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int] | None:
+    position = 2
+    while position + 9 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if marker in _FRAME_MARKERS:
+            height, width = struct.unpack(">HH", content[position + 5 : position + 9])
+            return height, width
+        position += 2 + int(struct.unpack(">H", content[position + 2 : position + 4])[0])
+    return None

@@ -1,0 +1,330 @@
+"""mmpose's top-down pose estimators as frozen detectors; the only file that imports mmpose."""
+
+from __future__ import annotations
+
+import functools
+import json
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cache.fingerprint import fingerprint, hash_arrays
+from cache.schema import LevelSpec
+from cache.skeletons import Skeleton, get_skeleton
+from stages.extract.detectors.base import Detection, DetectorError, Tap
+from stages.extract.detectors.hrnet import HRNET_TAPS, NARROW_STEM_HRNET
+from stages.extract.detectors.placeholders import placeholders
+
+_SKELETON_OF_DATASET = {
+    "CocoDataset": "COCO17",
+    "Human36mDataset": "H36M17",
+    "CocoWholeBodyDataset": "WHOLEBODY133",
+    "UBody2dDataset": "WHOLEBODY133",
+}
+_MAX_NAMED_KEYS = 6
+
+
+class MmposeTopdown:
+    """A frozen mmpose top-down estimator: crops in, joints (by mmpose's own decoder) and tapped feature maps out."""
+
+    def __init__(
+        self,
+        config: str | Path | Mapping[str, Any],
+        weights: str | Path | None,
+        *,
+        taps: Sequence[Tap] = HRNET_TAPS,
+        device: str = "cpu",
+        threads: int | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
+        skeleton: str | None = None,
+    ) -> None:
+        """Build the network and load its weights.
+
+        Args:
+            config: an mmpose config: a file (.py, .json, .yaml) or a mapping.
+            weights: .safetensors, or .pth of plain tensors; None keeps the random initialisation (tests, benchmarks).
+            taps: feature levels to read, finest first.
+            device: torch device.
+            threads: torch threads during `detect`; None leaves the process's setting.
+            precision: bfloat16 runs the network under autocast; features and joints are float32 either way.
+            skeleton: joint set, where the config does not tell.
+
+        Raises:
+            DetectorError: a config without a top-down model, weights of another network, an unknown tap.
+        """
+        self._config = load_config(config)
+        self._taps = tuple(taps)
+        self._device = torch.device(device)
+        self._threads = threads
+        self._precision = precision
+        self._skeleton = _resolve_skeleton(self._config, skeleton)
+        model = build_pose_estimator(self._config)
+        if weights is not None:
+            load_weights(model, Path(weights))
+        # mmpose's HRNet.eval() returns None, so calls are not chained.
+        model.eval()
+        model.requires_grad_(False)
+        self._model = model.to(device=self._device, memory_format=torch.channels_last)
+        codec = self._model.head.decoder
+        if codec is None:
+            raise DetectorError(
+                f"The head {type(self._model.head).__name__} has no decoder; give model.head.decoder in the config."
+            )
+        width, height = codec.input_size
+        self._input_size = (int(height), int(width))
+        preprocessor = self._model.data_preprocessor
+        self._mean = preprocessor.mean.view(3).to(self._device)
+        self._std = preprocessor.std.view(3).to(self._device)
+        self._captured: dict[str, Tensor] = {}
+        for tap in self._taps:
+            self._hook(tap)
+        self._levels = self._measure_levels()
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Size (H, W) px of the crops it takes."""
+        return self._input_size
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Names and order of its joints."""
+        return self._skeleton
+
+    @property
+    def levels(self) -> tuple[LevelSpec, ...]:
+        """The tapped feature levels, finest first."""
+        return self._levels
+
+    @property
+    def model(self) -> nn.Module:
+        """The mmpose network, in eval mode."""
+        return self._model
+
+    @property
+    def crop_kind(self) -> Literal["mmpose", "mmpose-udp"]:
+        """The crop rule of the config's test pipeline."""
+        return "mmpose-udp" if _uses_udp(self._config) else "mmpose"
+
+    @torch.inference_mode()
+    def detect(self, crops: NDArray[np.uint8]) -> Detection:
+        """Return joints and features of crops, uint8 [B, H, W, 3] RGB; raises DetectorError for another size."""
+        if crops.shape[1:] != (*self._input_size, 3) or crops.dtype != np.uint8:
+            raise DetectorError(
+                f"Crops must be uint8 [B, {self._input_size[0]}, {self._input_size[1]}, 3], got {crops.dtype} "
+                f"{list(crops.shape)}; set crop.input_size to the detector's input."
+            )
+        if self._threads is not None and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        self._captured.clear()
+        inputs = self._normalise(torch.from_numpy(np.ascontiguousarray(crops)).to(self._device))
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+            outputs = self._model.extract_feat(inputs)
+            raw = self._model.head.forward(outputs)
+        keypoints = self._decode(raw)
+        features = {
+            tap.name: self._captured[tap.name].permute(0, 2, 3, 1).float().cpu().numpy()
+            for tap in self._taps
+        }
+        self._captured.clear()
+        return Detection(keypoints, features)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the numbers: weights, network, taps, normalisation, decoder, precision."""
+        state = {name: value.float().cpu().numpy() for name, value in self._model.state_dict().items()}
+        model = self._config["model"]
+        head = model["head"]
+        network = {
+            "backbone": {k: v for k, v in model["backbone"].items() if k != "init_cfg"},
+            "neck": model.get("neck"),
+            "head": {k: v for k, v in head.items() if k not in ("loss", "decoder", "init_cfg")},
+        }
+        return {
+            "kind": "mmpose-topdown",
+            "weights": hash_arrays(state),
+            "network": fingerprint(_plain(network)),
+            "taps": [[tap.name, tap.module, tap.index, tap.stride] for tap in self._taps],
+            "normalisation": {"mean": self._mean.tolist(), "std": self._std.tolist(), "order": "rgb"},
+            "decoder": _plain(head["decoder"]),
+            "skeleton": self._skeleton.name,
+            "precision": self._precision,
+            "device": self._device.type,
+        }
+
+    def _normalise(self, crops: Tensor) -> Tensor:  # uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory
+        return ((crops.float() - self._mean) / self._std).permute(0, 3, 1, 2)
+
+    def _decode(self, raw: Any) -> NDArray[np.float32]:
+        if isinstance(raw, tuple):
+            raw = tuple(part.float() for part in raw)
+        else:
+            raw = raw.float()
+        instances = self._model.head.decode(raw)
+        points = np.stack([np.asarray(instance.keypoints)[0, :, :2] for instance in instances])
+        scores = np.stack([np.asarray(instance.keypoint_scores)[0] for instance in instances])
+        if _uses_udp(self._config):
+            # mmpose's decoders speak of a frame in which the box spans the whole input size; in UDP crops it spans one
+            # pixel less.
+            height, width = self._input_size
+            points = points * [(width - 1) / width, (height - 1) / height]
+        return np.concatenate([points, scores[..., None]], axis=-1).astype(np.float32)
+
+    def _hook(self, tap: Tap) -> None:
+        try:
+            module = self._model.get_submodule(tap.module)
+        except AttributeError as error:
+            raise DetectorError(
+                f"Tap {tap.name!r}: the network has no module {tap.module!r} ({error}). Name one of its modules."
+            ) from error
+
+        def capture(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            value = output if tap.index is None else output[tap.index]
+            # A copy, since the network may go on in place.
+            self._captured[tap.name] = value.detach().clone()
+
+        module.register_forward_hook(capture)
+
+    def _measure_levels(self) -> tuple[LevelSpec, ...]:
+        found = self.detect(np.zeros((1, *self._input_size, 3), dtype=np.uint8)).features
+        levels = []
+        for tap in self._taps:
+            _, height, width, channels = found[tap.name].shape
+            expected = tuple(size // tap.stride for size in self._input_size)
+            if (height, width) != expected:
+                raise DetectorError(
+                    f"Tap {tap.name!r} ({tap.module}) gives maps of {height}x{width}, but stride {tap.stride} on crops "
+                    f"of {self._input_size[0]}x{self._input_size[1]} means {expected[0]}x{expected[1]}."
+                )
+            levels.append(LevelSpec(tap.name, channels, height, width, tap.stride))
+        return tuple(levels)
+
+
+def load_config(config: str | Path | Mapping[str, Any]) -> Any:
+    """Return an mmengine Config from a file or a mapping; raises DetectorError where it has no top-down model."""
+    import_mmpose()
+    from mmengine.config import Config
+
+    if isinstance(config, Mapping):
+        loaded = Config(json.loads(json.dumps(dict(config))) if not isinstance(config, Config) else config)
+    else:
+        path = Path(config)
+        if not path.is_file():
+            raise DetectorError(f"Detector config {path} does not exist. Give the path of an mmpose config.")
+        loaded = Config.fromfile(str(path))
+    if loaded.get("model") is None or loaded.model.get("type") != "TopdownPoseEstimator":
+        kind = None if loaded.get("model") is None else loaded.model.get("type")
+        raise DetectorError(f"The detector config's model is {kind!r}; it must be a TopdownPoseEstimator.")
+    return loaded
+
+
+def build_pose_estimator(config: Any) -> Any:
+    """Return the randomly initialised network of an mmengine Config (as mmpose's own `init_model` builds it)."""
+    import_mmpose()
+    from mmengine.registry import init_default_scope
+    from mmpose.registry import MODELS
+
+    init_default_scope("mmpose")
+    model_config = config.model.copy()
+    model_config.train_cfg = None
+    # Weights come from one place: never from an address inside the config.
+    model_config.backbone.init_cfg = None
+    return MODELS.build(model_config)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a state dict, every key; raises DetectorError listing missing and unexpected keys or wrong shapes."""
+    if not path.is_file():
+        raise DetectorError(f"Detector weights {path} do not exist. Train them or give another path.")
+    state = _read_state(path)
+    own = model.state_dict()
+    state = {k: v for k, v in state.items() if not k.startswith("data_preprocessor.")}
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in state if name not in own]
+    shapes = [
+        f"{name} {list(value.shape)} instead of {list(own[name].shape)}"
+        for name, value in state.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    problems = [
+        f"{len(keys)} {title}: {', '.join(keys[:_MAX_NAMED_KEYS])}{', ...' if len(keys) > _MAX_NAMED_KEYS else ''}"
+        for title, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if keys
+    ]
+    if problems:
+        raise DetectorError(
+            f"{path.name} does not fit the detector's network ({len(own)} tensors): {'; '.join(problems)}. "
+            "Use the config that belongs to these weights."
+        )
+    model.load_state_dict({**own, **state})
+
+
+@functools.cache
+def import_mmpose() -> None:
+    """Import mmpose's models once, with stand-ins for packages that a frozen detector never runs."""
+    with placeholders(), warnings.catch_warnings():
+        # Deprecations inside mmpose, mmcv and mmengine at these pinned versions; nothing here can act on them.
+        warnings.simplefilter("ignore")
+        import mmpose.codecs
+        import mmpose.models  # noqa: F401
+    from mmpose.models.backbones import HRNet
+    from mmpose.registry import MODELS
+
+    class NarrowStemHRNet(HRNet):  # type: ignore[misc]
+        """mmpose's HRNet with fewer channels after its first convolution, which works at half the input's size."""
+
+        def __init__(self, *args: Any, stem_channels: int, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.conv1 = nn.Conv2d(self.conv1.in_channels, stem_channels, 3, 2, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(stem_channels)
+            self.conv2 = nn.Conv2d(stem_channels, self.conv2.out_channels, 3, 2, 1, bias=False)
+
+    MODELS.register_module(name=NARROW_STEM_HRNET, module=NarrowStemHRNet)
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DetectorError(
+            f"{path} holds more than tensors, so it is not loaded. Convert its state dict to .safetensors once, in an "
+            "environment that trusts the file."
+        ) from error
+    state = loaded.get("state_dict", loaded)
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _resolve_skeleton(config: Any, name: str | None) -> Skeleton:
+    if name is None and config.get("posecache") is not None:
+        name = config.posecache.skeleton
+    if name is None:
+        dataset = config.get("test_dataloader", {}).get("dataset", {})
+        name = _SKELETON_OF_DATASET.get(dataset.get("type", ""))
+    if name is None:
+        raise DetectorError("The detector config does not tell its joint set; set detector.skeleton.")
+    skeleton = get_skeleton(name)
+    joints = config.model.head.get("out_channels")
+    if joints is not None and joints != skeleton.num_joints and config.model.head.type == "HeatmapHead":
+        raise DetectorError(f"The detector has {joints} joints, but {name} has {skeleton.num_joints}.")
+    return skeleton
+
+
+def _uses_udp(config: Any) -> bool:
+    pipeline = config.get("test_dataloader", {}).get("dataset", {}).get("pipeline", [])
+    return any(step.get("type") == "TopdownAffine" and step.get("use_udp", False) for step in pipeline)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
