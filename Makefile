@@ -23,9 +23,8 @@ PACKAGES := cache lifter stages pipeline
 KEY := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-12)
 STAMP := $(VENV)/.posecache-$(KEY)
 
-SETTINGS := --set data_root=$(DATA_ROOT) \
-	$(if $(WORKERS),--set extract.loader_workers=$(WORKERS)) \
-	$(if $(DEVICE),--set device=$(DEVICE))
+ROOT := --set data_root=$(DATA_ROOT)
+SETTINGS := $(ROOT) $(if $(WORKERS),--set extract.loader_workers=$(WORKERS)) $(if $(DEVICE),--device $(DEVICE))
 CHOICE := --dataset $(DATASET) $(if $(DETECTOR),--detector $(DETECTOR))
 
 .PHONY: help
@@ -53,7 +52,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 .PHONY: doctor
 doctor: $(STAMP) ## Versions, devices, disk; how to mend what is red
-	@$(BIN)/posecache doctor $(SETTINGS) $(ARGS)
+	@$(BIN)/posecache doctor $(ROOT) $(ARGS)
 
 .PHONY: demo
 demo: $(STAMP) ## Synthetic figures -> cache -> lifters -> result table (minutes on 2 cores)
@@ -69,7 +68,7 @@ extract: $(STAMP) ## Write the cache of DATASET with DETECTOR (resumes; does not
 
 .PHONY: verify
 verify: $(STAMP) ## Read every byte of the cache of DATASET and DETECTOR and check it
-	@$(BIN)/posecache cache verify $(CHOICE) $(SETTINGS) $(ARGS)
+	@$(BIN)/posecache cache verify $(CHOICE) $(ROOT) $(ARGS)
 
 .PHONY: lift
 lift: $(STAMP) ## Train LIFTER from the cache and evaluate it (extracts first when needed)

@@ -1,0 +1,1 @@
+"""The person at the controls: configuration, commands, run directories, tables."""

@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `posecache`."""
+
+from pipeline.cli import main
+
+main()

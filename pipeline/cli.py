@@ -1,0 +1,202 @@
+"""The command line: thin functions over plain ones. Only this package's commands print and exit.
+
+Everything heavy is imported inside the commands, so that `posecache --help` stays fast.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import options
+from pipeline.commands.cache import cache_app
+from pipeline.commands.config import config_app
+from pipeline.errors import UNEXPECTED, exit_code
+
+_HELP = """Run a frozen 2D pose detector over a dataset once, keep its joints and feature maps in
+a Zarr store, and train 3D lifting models from that store.
+
+In order: demo (try it, needs no data), extract, lift, evaluate, compare.
+"""
+
+app = typer.Typer(
+    name="posecache",
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cache_app)
+app.add_typer(config_app)
+
+
+@app.callback()
+def _root(
+    _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    # `main` reads the flag from the command line, because an error may come before this runs.
+    return
+
+
+@app.command()
+def doctor(sets: options.Sets = None, as_json: options.AsJson = False) -> None:
+    """Check versions, devices and disk; says how to mend what is red."""
+    from pipeline.commands.doctor import run_doctor
+
+    if not run_doctor(sets or (), as_json=as_json):
+        raise typer.Exit(UNEXPECTED)
+
+
+@app.command()
+def demo(
+    preset: options.Preset = "demo",
+    device: options.Device = None,
+    sets: options.Sets = None,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Extract drawn figures, train lifters with and without context, print the table."""
+    from pipeline.commands.ablate import run_ablate
+
+    run_ablate(preset, device=device, sets=sets or (), dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
+def ablate(
+    preset: options.Preset = "context",
+    dataset: options.Dataset = None,
+    detector: options.Detector = None,
+    device: options.Device = None,
+    sets: options.Sets = None,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train the rows of a preset from one store with equal settings and compare them."""
+    from pipeline.commands.ablate import run_ablate
+
+    run_ablate(
+        preset,
+        dataset=dataset,
+        detector=detector,
+        device=device,
+        sets=sets or (),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+@app.command("train-detector")
+def train_detector(
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the new detector.")] = None,
+    preset: options.Preset = "default",
+    dataset: options.Dataset = None,
+    device: options.Device = None,
+    sets: options.Sets = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train a 2D detector on the 2D labels of a dataset."""
+    from pipeline.commands.detector import run_train_detector
+
+    run_train_detector(
+        preset, out=out, dataset=dataset, device=device, sets=sets or (), as_json=as_json
+    )
+
+
+@app.command()
+def extract(
+    preset: options.Preset = "default",
+    dataset: options.Dataset = None,
+    detector: options.Detector = None,
+    device: options.Device = None,
+    sets: options.Sets = None,
+    strict: options.Strict = False,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Write the store of a dataset and a detector; goes on where it was stopped."""
+    from pipeline.commands.extract import run_extract
+
+    changes = [*(sets or ()), *(["extract.strict=true"] if strict else [])]
+    run_extract(
+        preset,
+        dataset=dataset,
+        detector=detector,
+        device=device,
+        sets=changes,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def lift(
+    preset: options.Preset = "default",
+    dataset: options.Dataset = None,
+    detector: options.Detector = None,
+    lifter: options.Lifter = None,
+    device: options.Device = None,
+    sets: options.Sets = None,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train a lifter from the store and evaluate it; extracts first when the store is missing."""
+    from pipeline.commands.lift import run_lift
+
+    run_lift(
+        preset,
+        dataset=dataset,
+        detector=detector,
+        lifter=lifter,
+        device=device,
+        sets=sets or (),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="Run directory; the newest if none.")] = None,
+    store: Annotated[Path | None, typer.Option("--store", help="Another store of its kind.")] = None,
+    sets: options.Sets = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Evaluate a run again, perhaps on another store or with other settings."""
+    from pipeline.commands.evaluate import run_evaluate
+
+    run_evaluate(run, store=store, sets=sets or (), as_json=as_json)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories; the first is the base.")],
+    sets: options.Sets = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare finished runs: metrics, per-clip differences, settings that differ."""
+    from pipeline.commands.compare import run_compare
+
+    run_compare(runs, sets=sets or (), as_json=as_json)
+
+
+def main() -> None:
+    """Run the command line; expected errors are one message and an exit code."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. The same command goes on from here.", err=True)
+        sys.exit(130)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        code = exit_code(error)
+        kind = type(error).__name__
+        if code == UNEXPECTED:
+            typer.echo(f"unexpected {kind}: {error}\nFor the trace: posecache --debug ...", err=True)
+        else:
+            typer.echo(f"{kind}: {error}", err=True)
+        sys.exit(code)

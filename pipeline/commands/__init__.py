@@ -1,0 +1,1 @@
+"""What each command does: compose the stages, print the result."""

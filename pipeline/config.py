@@ -1,0 +1,140 @@
+"""The whole configuration of a run: one tree, composed of files and `--set`, validated before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
+
+from lifter.config import LifterConfig
+from pipeline import settings
+from stages.extract.chunks import ExtractConfig
+from stages.extract.crops import CropConfig
+from stages.extract.train_config import TrainDetectorConfig
+from stages.lift.config import EvaluateConfig, TrainConfig
+
+
+class DatasetConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """Where the frames come from."""
+
+    name: str
+    """Adapter of `stages.extract.datasets`: `synthetic`, `human36m`."""
+    label: str | None = None
+    """What the store is called after; `None`: the adapter's name."""
+    root: Path | None = None
+    """Folder of a dataset on disk; `None` for computed ones."""
+    options: dict[str, Any] = {}
+    """Further arguments of the adapter, e.g. `fps`, `stride`, `subjects`."""
+
+
+class DetectorConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """The frozen 2D detector."""
+
+    name: str
+    """What the store is called after."""
+    folder: Path | None = None
+    """Folder written by `posecache train-detector`; `None`: a shipped detector or an mmpose one."""
+    config: Path | None = None
+    """mmpose config file, together with `weights`."""
+    weights: Path | None = None
+    """Checkpoint (.safetensors or .pth) of `config`."""
+    device: str = "cpu"
+    """Torch device of the forward pass."""
+
+
+class ComparisonConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """Which lifters are trained side by side, from one store with equal settings."""
+
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
+    """Seeds of every row."""
+    rows: dict[str, dict[str, Any]] = {}
+    """Row name -> the settings in which it differs, e.g. `{lifter.name: capf}`."""
+    differences: tuple[tuple[str, str], ...] = ()
+    """Pairs of rows (a, b); the per-clip difference a - b is bootstrapped."""
+    workers: PositiveInt | None = None
+    """Runs trained at a time; `None`: one per core."""
+
+
+class RunConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """Everything that decides a run."""
+
+    data_root: Path = Path("data")
+    """Folder of the stores `*.zarr`."""
+    runs_root: Path = Path("runs")
+    """Folder of the run directories."""
+    dataset: DatasetConfig
+    """The frames."""
+    detector: DetectorConfig
+    """The frozen 2D detector."""
+    detector_training: TrainDetectorConfig = TrainDetectorConfig()
+    """How `posecache train-detector` trains."""
+    crop: CropConfig = CropConfig()
+    """Box and crop that the detector sees."""
+    extract: ExtractConfig = ExtractConfig()
+    """How stage 1 runs."""
+    lifter: LifterConfig = LifterConfig()
+    """The 3D model."""
+    train: TrainConfig = TrainConfig()
+    """How stage 2 trains."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """How stage 2 evaluates."""
+    comparison: ComparisonConfig = ComparisonConfig()
+    """What `posecache ablate` and `posecache demo` compare."""
+
+    def dump(self) -> dict[str, Any]:
+        """Return the tree as plain JSON values."""
+        return self.model_dump(mode="json")
+
+
+def load_config(
+    preset: str = "default",
+    *,
+    dataset: str | None = None,
+    detector: str | None = None,
+    lifter: str | None = None,
+    device: str | None = None,
+    sets: Sequence[str] = (),
+) -> RunConfig:
+    """Return the validated configuration: preset, dataset file, detector file, options, `--set` texts.
+
+    Args:
+        preset: name of a file in `configs/presets`, or the path of a YAML file.
+        dataset: name of a file in `configs/datasets`; the preset's own choice if `None`.
+        detector: name of a file in `configs/detectors`; else the dataset's default detector.
+        lifter: sets `lifter.name`.
+        device: sets the device of detector, training and evaluation.
+        sets: `key=value` texts; the last word on any key.
+
+    Raises:
+        ConfigError: naming every wrong key at once.
+    """
+    tree = settings.read_preset(preset)
+    chosen_dataset = dataset or tree.pop("dataset_file", None)
+    tree.pop("dataset_file", None)
+    chosen_detector = detector or tree.pop("detector_file", None)
+    tree.pop("detector_file", None)
+    if chosen_dataset:
+        below = settings.read_shipped("datasets", str(chosen_dataset))
+        default_detector = below.pop("detector_file", None)
+        chosen_detector = chosen_detector or default_detector
+        tree = settings.merge(below, tree)
+    if chosen_detector:
+        tree = settings.merge(settings.read_shipped("detectors", str(chosen_detector)), tree)
+    if lifter:
+        tree = settings.assign(tree, "lifter.name", lifter)
+    if device:
+        for owner in ("detector", "detector_training", "train", "evaluate"):
+            tree = settings.assign(tree, f"{owner}.device", device)
+    for text in sets:
+        tree = settings.assign(tree, *settings.parse_set(text))
+    return settings.validate(RunConfig, tree)
+
+
+def with_settings(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """Return `config` with dotted keys changed, validated again."""
+    tree = config.dump()
+    for key, value in changes.items():
+        tree = settings.assign(tree, key, value)
+    return settings.validate(RunConfig, tree)

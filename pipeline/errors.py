@@ -1,0 +1,49 @@
+"""Errors of the command line and the exit code of every error."""
+
+from __future__ import annotations
+
+UNEXPECTED, USAGE, DATA, CACHE_MISMATCH = 1, 2, 3, 4
+
+_CODES_BY_NAME = {
+    # A cache of another detector, crop or data, a cache of another format.
+    "CacheMismatch": CACHE_MISMATCH,
+    "SchemaMismatch": CACHE_MISMATCH,
+    # Everything else that a user, a disk or a dataset can cause.
+    "CacheError": DATA,
+    "DatasetError": DATA,
+    "DetectorError": DATA,
+    "FrameError": DATA,
+    "LiftError": DATA,
+    "LifterError": DATA,
+    "PipelineError": DATA,
+}
+
+
+class PipelineError(ValueError):
+    """A command cannot go on; the message says what is wrong, where, and what to do next."""
+
+
+class ConfigError(PipelineError):
+    """The configuration is wrong; every wrong key is named."""
+
+
+class UnwritableTarget(PipelineError, OSError):
+    """A folder that a command must write into cannot be written."""
+
+
+class StoreMissing(PipelineError, FileNotFoundError):
+    """A store that a command needs is not there."""
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code of `error`: 2 usage or config, 3 data, 4 cache mismatch, 1 unexpected.
+
+    The packages below are told apart by the names of their error classes, so that naming an exit
+    code imports none of them.
+    """
+    if isinstance(error, ConfigError):
+        return USAGE
+    for kind in type(error).__mro__:
+        if kind.__name__ in _CODES_BY_NAME:
+            return _CODES_BY_NAME[kind.__name__]
+    return UNEXPECTED

@@ -1,0 +1,135 @@
+"""Run directories: their names, what they say about their origin, and finding them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError, UnwritableTarget
+
+METRICS_FILE = "metrics.json"
+PROVENANCE_FILE = "provenance.json"
+CONFIG_FILE = "config.json"
+
+PACKAGES = (
+    "posecache",
+    "torch",
+    "numpy",
+    "zarr",
+    "pydantic",
+    "typer",
+    "rich",
+    "scipy",
+    "safetensors",
+    "google-crc32c",
+    "matplotlib",
+    "opencv-python-headless",
+    "mmpose",
+    "mmcv-lite",
+    "onedl-mmengine",
+    "dask",
+)
+
+
+def package_versions() -> dict[str, str | None]:
+    """Return the installed version of every package that decides results; `None`: not installed."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def git_revision() -> str | None:
+    """Return the revision of the source tree, `-dirty` appended if it has changes; `None` outside git."""
+    here = Path(__file__).parent
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        answer = subprocess.run(
+            command, cwd=here, capture_output=True, text=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
+
+
+def provenance(seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Return where and with what something was made; kept beside results, never inside a store."""
+    return {
+        "versions": package_versions(),
+        "git_revision": git_revision(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "command": sys.argv,
+        "seconds": dict(seconds or {}),
+    }
+
+
+def writable_folder(folder: Path, key: str) -> Path:
+    """Return `folder`, created; raises UnwritableTarget naming the config `key` that chose it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UnwritableTarget(
+            f"{folder}: cannot be written ({error.strerror or error}). "
+            f"Free some space or choose another folder: --set {key}=DIR."
+        ) from error
+    return folder
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` under its name only when it is complete; raises UnwritableTarget."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UnwritableTarget(
+            f"{path}: cannot be written ({error.strerror or error}). Free some space and run again."
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON content of `path`; raises PipelineError if there is none."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise PipelineError(f"{path}: there is no such file.") from error
+    except (OSError, ValueError) as error:
+        raise PipelineError(f"{path}: cannot be read as JSON ({error}).") from error
+
+
+def finished_runs(runs_root: Path) -> list[Path]:
+    """Return the directories below `runs_root` that hold metrics, the newest last."""
+    found = [path.parent for path in runs_root.glob(f"**/{METRICS_FILE}")]
+    return sorted(found, key=lambda run: (run / METRICS_FILE).stat().st_mtime)
+
+
+def find_run(run: Path | None, runs_root: Path) -> Path:
+    """Return `run`, also when named below `runs_root`, or the newest finished run if it is `None`."""
+    if run is None:
+        runs = finished_runs(runs_root)
+        if not runs:
+            raise PipelineError(
+                f"{runs_root}: holds no finished run. Train one first: posecache lift."
+            )
+        return runs[-1]
+    for candidate in (run, runs_root / run):
+        if candidate.is_dir():
+            return candidate
+    known = ", ".join(path.name for path in finished_runs(runs_root)[-5:]) or "none"
+    raise PipelineError(f"{run}: there is no such run. Finished runs in {runs_root}: {known}.")
