@@ -1,0 +1,21 @@
+"""Training losses; poses are metres relative to the root joint."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def mpjpe(
+    predicted: Tensor,  # [..., J, 3]
+    target: Tensor,  # [..., J, 3]
+    valid: Tensor | None = None,  # [..., J] bool; None: all joints count
+) -> Tensor:  # scalar
+    """Returns the mean distance between predicted and true joints, in the unit of the poses.
+
+    The root joint counts like the others. Without a valid joint the loss is 0.
+    """
+    distances = (predicted - target).norm(dim=-1)
+    if valid is None:
+        return distances.mean()
+    # `where` before the norm would be needed for NaN targets; labels of invalid joints are finite.
+    return (distances * valid).sum() / valid.sum().clamp(min=1)

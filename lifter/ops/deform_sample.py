@@ -1,0 +1,289 @@
+"""Weighted sums of bilinear samples from a pyramid of frozen feature maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lifter.errors import BackendMissing, SamplingError
+from lifter.ops import reference
+
+Padding = Literal["border", "zeros"]
+Backend = Literal["auto", "reference", "cpu", "triton"]
+
+POINT_DTYPES = (torch.float32, torch.float64)
+LEVEL_DTYPES = (
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.uint8,
+    torch.int8,
+)
+
+
+def deform_sample(
+    levels: Sequence[Tensor],  # L maps [B, H_l, W_l, C_l], channels last
+    reference_points: Tensor,  # [B, J, 2] unit frame (x, y), float32
+    sampling_offsets: Tensor,  # [B, L, J, M, K, 2] unit frame, float32
+    attention_weights: Tensor,  # [B, L, J, M, K] any weights (no sum assumed), float32
+    *,
+    scales: Sequence[Tensor] | None = None,  # per level [C_l]
+    padding: Padding = "border",
+    align_corners: bool = True,
+    backend: Backend = "auto",
+) -> list[Tensor]:  # L tensors [B, J, M, C_l], float32
+    """Returns per level, joint and head the weighted sum of K bilinear samples.
+
+    Sample k lies at `reference_points + sampling_offsets[..., k, :]`. In the unit frame -1 and 1 are
+    the centres of the outermost cells (`align_corners`) or the outer edges of the map (not), as in
+    `torch.nn.functional.grid_sample`. Outside the map, `border` repeats the nearest cell and
+    `zeros` reads 0. A point that is not a number gives outputs that are not.
+
+    The maps are frozen: float16, bfloat16, float32, or uint8 and int8 with `scales`, which multiply
+    the sums. Gradients flow to the points, offsets and weights. Sums are float32; with float64
+    points (and offsets and weights) they are float64, which is meant for checks.
+
+    Raises:
+        SamplingError: Shapes, dtypes or devices do not fit together, or a map requires grad.
+        BackendMissing: `backend` names an implementation that this build does not have.
+    """
+    if backend not in get_args(Backend):
+        raise SamplingError(
+            f"deform_sample: backend must be one of {get_args(Backend)}, got {backend!r}."
+        )
+    if backend in ("cpu", "triton"):
+        raise BackendMissing(
+            f"deform_sample: this build has no {backend!r} backend. "
+            "Use backend='auto' or backend='reference'."
+        )
+    _check(levels, reference_points, sampling_offsets, attention_weights, scales, padding)
+    outputs: list[Tensor] = _deform_sample(
+        list(levels),
+        reference_points,
+        sampling_offsets,
+        attention_weights,
+        list(scales or ()),
+        padding,
+        align_corners,
+    )
+    return outputs
+
+
+def prepare_levels(levels: Sequence[Tensor], *, backend: Backend = "auto") -> list[Tensor]:
+    """Returns the maps as the backend reads them without converting: for sampling them often.
+
+    The reference backend sums float32 (float64 stays): half-precision maps are widened once here
+    instead of once per call. 8-bit maps are left alone, for they need their scales.
+    """
+    del backend  # all that this build has read float32
+    return [
+        level.float() if level.dtype in (torch.float16, torch.bfloat16) else level
+        for level in levels
+    ]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise SamplingError(f"deform_sample: {message}")
+
+
+def _check(
+    levels: Sequence[Tensor],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_weights: Tensor,
+    scales: Sequence[Tensor] | None,
+    padding: str,
+) -> None:
+    _require(
+        padding in get_args(Padding),
+        f"padding must be one of {get_args(Padding)}, got {padding!r}.",
+    )
+    _require(len(levels) > 0, "levels must name at least one map, got none.")
+    points = {
+        "reference_points": (reference_points, "[B, J, 2]"),
+        "sampling_offsets": (sampling_offsets, "[B, L, J, M, K, 2]"),
+        "attention_weights": (attention_weights, "[B, L, J, M, K]"),
+    }
+    for name, (tensor, axes) in points.items():
+        _require(
+            tensor.ndim == axes.count(",") + 1,
+            f"{name} must have the axes {axes}, got shape {tuple(tensor.shape)}.",
+        )
+        _require(
+            tensor.dtype in POINT_DTYPES,
+            f"{name} must be float32 (points lose up to a fifth of a pixel in half precision), "
+            f"got {tensor.dtype}. Call .float() on it, outside autocast.",
+        )
+        _require(
+            tensor.dtype == reference_points.dtype,
+            f"{name} must have the dtype of reference_points ({reference_points.dtype}), "
+            f"got {tensor.dtype}.",
+        )
+        _require(
+            tensor.device == levels[0].device,
+            f"{name} must be on the device of the maps ({levels[0].device}), got {tensor.device}.",
+        )
+    batch, joints, _ = reference_points.shape
+    expected = (batch, len(levels), joints, *attention_weights.shape[3:])
+    for name, tensor, shape in (
+        ("reference_points", reference_points, (batch, joints, 2)),
+        ("attention_weights", attention_weights, expected),
+        ("sampling_offsets", sampling_offsets, (*expected, 2)),
+    ):
+        _require(
+            tuple(tensor.shape) == tuple(shape),
+            f"{name} must have shape {tuple(shape)} for {len(levels)} levels, {batch} samples and "
+            f"{joints} joints, got {tuple(tensor.shape)}.",
+        )
+    for index, level in enumerate(levels):
+        _check_level(f"levels[{index}]", level, batch, levels[0].device)
+    if scales is None:
+        return
+    _require(
+        len(scales) == len(levels),
+        f"scales must name one tensor per level ({len(levels)}), got {len(scales)}.",
+    )
+    for index, (scale, level) in enumerate(zip(scales, levels, strict=True)):
+        _require(
+            tuple(scale.shape) == (level.shape[-1],),
+            f"scales[{index}] must have shape ({level.shape[-1]},), got {tuple(scale.shape)}.",
+        )
+
+
+def _check_level(name: str, level: Tensor, batch: int, device: torch.device) -> None:
+    _require(
+        level.ndim == 4,
+        f"{name} must have the axes [B, H, W, C] (channels last), got shape {tuple(level.shape)}.",
+    )
+    _require(
+        level.shape[0] == batch,
+        f"{name} must hold {batch} samples like reference_points, got {level.shape[0]}.",
+    )
+    _require(
+        level.shape[1] > 0 and level.shape[2] > 0,
+        f"{name} must have at least one cell, got shape {tuple(level.shape)}.",
+    )
+    _require(
+        level.dtype in LEVEL_DTYPES, f"{name} must be one of {LEVEL_DTYPES}, got {level.dtype}."
+    )
+    _require(level.device == device, f"{name} must be on {device}, got {level.device}.")
+    _require(
+        not level.requires_grad,
+        f"{name} requires grad, but maps are frozen: no gradient is computed for them. "
+        "Pass level.detach().",
+    )
+
+
+@torch.library.custom_op("posecache::deform_sample", mutates_args=())
+def _deform_sample(
+    levels: Sequence[Tensor],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_weights: Tensor,
+    scales: Sequence[Tensor],
+    padding: str,
+    align_corners: bool,
+) -> list[Tensor]:
+    return reference.sample_levels(
+        levels,
+        reference_points,
+        sampling_offsets,
+        attention_weights,
+        scales,
+        padding,
+        align_corners,
+    )
+
+
+@_deform_sample.register_fake
+def _(
+    levels: Sequence[Tensor],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,  # noqa: ARG001 (the signature is the op's)
+    attention_weights: Tensor,
+    scales: Sequence[Tensor],  # noqa: ARG001
+    padding: str,  # noqa: ARG001
+    align_corners: bool,  # noqa: ARG001
+) -> list[Tensor]:
+    batch, _, joints, heads, _ = attention_weights.shape
+    return [reference_points.new_empty((batch, joints, heads, level.shape[-1])) for level in levels]
+
+
+@torch.library.custom_op("posecache::deform_sample_backward", mutates_args=())
+def _deform_sample_backward(
+    grads: Sequence[Tensor],
+    levels: Sequence[Tensor],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_weights: Tensor,
+    scales: Sequence[Tensor],
+    padding: str,
+    align_corners: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return reference.sample_levels_backward(
+        grads,
+        levels,
+        reference_points,
+        sampling_offsets,
+        attention_weights,
+        scales,
+        padding,
+        align_corners,
+    )
+
+
+@_deform_sample_backward.register_fake
+def _(
+    grads: Sequence[Tensor],  # noqa: ARG001
+    levels: Sequence[Tensor],  # noqa: ARG001
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_weights: Tensor,
+    scales: Sequence[Tensor],  # noqa: ARG001
+    padding: str,  # noqa: ARG001
+    align_corners: bool,  # noqa: ARG001
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        reference_points.new_empty(reference_points.shape),
+        sampling_offsets.new_empty(sampling_offsets.shape),
+        attention_weights.new_empty(attention_weights.shape),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ARG001
+    levels, reference_points, sampling_offsets, attention_weights, scales, padding, corners = inputs
+    ctx.save_for_backward(reference_points, sampling_offsets, attention_weights, *levels, *scales)
+    ctx.num_levels, ctx.num_scales = len(levels), len(scales)
+    ctx.padding, ctx.align_corners = padding, corners
+
+
+def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
+    reference_points, sampling_offsets, attention_weights, *maps = ctx.saved_tensors
+    levels, scales = maps[: ctx.num_levels], maps[ctx.num_levels :]
+    reference_grad, offsets_grad, weights_grad = _deform_sample_backward(
+        grads,
+        levels,
+        reference_points,
+        sampling_offsets,
+        attention_weights,
+        scales,
+        ctx.padding,
+        ctx.align_corners,
+    )
+    return (
+        [None] * ctx.num_levels,
+        reference_grad,
+        offsets_grad,
+        weights_grad,
+        [None] * ctx.num_scales,
+        None,
+        None,
+    )
+
+
+_deform_sample.register_autograd(_backward, setup_context=_setup_context)

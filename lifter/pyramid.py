@@ -1,0 +1,78 @@
+"""From feature maps to tokens: what each level shows at each joint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lifter.errors import SamplingError
+from lifter.ops import deform_sample
+
+
+class PyramidEmbedding(nn.Module):
+    """Reads every level at the joints and projects what it finds to tokens."""
+
+    def __init__(self, width: int, *, level_channels: Sequence[int]) -> None:
+        super().__init__()
+        self.level_channels = tuple(level_channels)
+        self.projections = nn.ModuleList(
+            nn.Linear(channels, width) for channels in self.level_channels
+        )
+
+    def forward(
+        self,
+        reference_points: Tensor,  # [B, J, 2] unit frame
+        levels: Sequence[Tensor],  # L maps [B, H, W, C]
+        *,
+        shifts: Tensor | None = None,  # [B, L, J, 1, 1, 2]
+    ) -> Tensor:  # [B, L, J, D]
+        """Returns one token per level and joint; joints outside the crop read zeros."""
+        batch, joints, _ = reference_points.shape
+        shape = (batch, len(levels), joints, 1, 1)
+        sums = deform_sample(
+            levels,
+            reference_points,
+            reference_points.new_zeros((*shape, 2)) if shifts is None else shifts,
+            reference_points.new_ones(shape),
+            padding="zeros",
+        )
+        return torch.stack(
+            [
+                projection(level_sum.squeeze(2))
+                for projection, level_sum in zip(self.projections, sums, strict=True)
+            ],
+            dim=1,
+        )
+
+    def check(self, levels: Sequence[Tensor] | None) -> Sequence[Tensor]:
+        """Returns the maps if they are those this lifter was built for; raises SamplingError."""
+        channels = None if levels is None else tuple(level.shape[-1] for level in levels)
+        if levels is None or channels != self.level_channels:
+            raise SamplingError(
+                f"levels must be {len(self.level_channels)} maps [B, H, W, C] with the channels "
+                f"{self.level_channels}, got {channels}. Build the lifter with these "
+                "level_channels, or read the levels it was built for, in its order."
+            )
+        return levels
+
+
+def geometric_shifts(
+    reference_points: Tensor,  # [B, J, 2] crop px / (crop size / 2) - 1
+    levels: Sequence[Tensor],  # L maps [B, H, W, C]
+) -> Tensor:  # [B, L, J, 1, 1, 2]
+    """Returns what to add to the points so that level l is read at cell = crop px / stride.
+
+    Cell c of a strided network is centred on crop px stride * c, and the crop is stride * W px wide:
+    cell = (x + 1) * W / 2, which in the frame of the op (-1 and 1 on the outermost cells) is
+    x' = (x + 1) * W / (W - 1) - 1.
+    """
+    shifts = [
+        (reference_points + 1)
+        / reference_points.new_tensor(
+            [max(size - 1, 1) for size in (level.shape[2], level.shape[1])]
+        )
+        for level in levels
+    ]
+    return torch.stack(shifts, dim=1)[:, :, :, None, None]
