@@ -15,6 +15,7 @@ DATASETS: dict[str, str] = {
     "studio": "stages.extract.datasets.human36m:Human36m",
     "studio-detector": "stages.extract.datasets.human36m:Human36m",
     "synthetic": "stages.extract.datasets.synthetic:Synthetic",
+    "synthetic-detector": "stages.extract.datasets.synthetic:detector_people",
 }
 
 

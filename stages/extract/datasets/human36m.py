@@ -112,9 +112,9 @@ class Human36m:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        state.pop("_plan", None)  # large; a worker process needs only the names
-        return state
+        # The tables are large; a worker process needs only the names.
+        state = {key: value for key, value in self.__dict__.items() if key not in ("_plan", "_table")}
+        return {**state, "_names": self._names}
 
     def _files(self) -> list[Path]:
         return [

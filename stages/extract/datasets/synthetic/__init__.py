@@ -5,6 +5,7 @@ from stages.extract.datasets.synthetic.dataset import (
     LIFTER_POOLS,
     Pool,
     Synthetic,
+    detector_people,
 )
 
-__all__ = ["DETECTOR_POOLS", "LIFTER_POOLS", "Pool", "Synthetic"]
+__all__ = ["DETECTOR_POOLS", "LIFTER_POOLS", "Pool", "Synthetic", "detector_people"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from cache.cameras import Camera, project
@@ -64,6 +65,13 @@ class Synthetic:
 
     Labels: 2D in image px, 3D in mm in the camera frame, self-occlusion, cameras. Rows are ordered
     by split, subject, clip, camera, frame. Equal arguments give equal bytes.
+
+    Args:
+        name: name in tables and of the store.
+        pools: split -> `Pool`, or the mapping of its fields as a config file has it.
+        seed: seed of all people, rooms, movements and noise.
+        image_side: width and height of a picture, px.
+        frame_step: frames of the 50 Hz movement between two rows of a clip.
     """
 
     cpu_bound = True
@@ -71,14 +79,16 @@ class Synthetic:
     def __init__(
         self,
         name: str = "synthetic",
-        pools: Mapping[str, Pool] = LIFTER_POOLS,
+        pools: Mapping[str, Pool | Mapping[str, Any]] = LIFTER_POOLS,
         *,
         seed: int = 0,
         image_side: int = 256,
         frame_step: int = 10,
     ) -> None:
         self.name = name
-        self._pools = dict(pools)
+        self._pools = {
+            split: pool if isinstance(pool, Pool) else Pool(**pool) for split, pool in pools.items()
+        }
         self._seed, self._side, self._step = seed, image_side, frame_step
         self._cameras: list[Camera] = []
         self._takes: list[_Take] = []
@@ -150,7 +160,7 @@ class Synthetic:
         joints_2d_px = np.concatenate(columns["joints_2d"]).astype(np.float32)
         inside = ((joints_2d_px >= -0.5) & (joints_2d_px <= self._side - 0.5)).all(axis=-1)
         return RowPlan(
-            skeleton="h36m17",
+            skeleton="H36M17",
             joints_2d_px=joints_2d_px,
             joints_3d_mm=np.concatenate(columns["joints_3d"]).astype(np.float32),
             valid=np.ones_like(inside),
@@ -223,3 +233,8 @@ class Synthetic:
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._make_caches()
+
+
+def detector_people(**options: Any) -> Synthetic:
+    """The people that only the 2D detector learns from; options as for `Synthetic`."""
+    return Synthetic(**{"name": "synthetic-detector", "pools": DETECTOR_POOLS, **options})
