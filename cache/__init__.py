@@ -15,6 +15,7 @@ from cache.errors import (
     SkeletonMismatch,
 )
 from cache.plan import IndexColumn, RowPlan
+from cache.reader import CacheReader
 from cache.schema import (
     FORMAT_VERSION,
     CacheSpec,
@@ -23,6 +24,8 @@ from cache.schema import (
     choose_shard_rows,
 )
 from cache.skeletons import SKELETONS, Skeleton, convert_keypoints, get_skeleton
+from cache.verify import Problem, VerifyReport, verify
+from cache.writer import CacheWriter, ChunkData
 
 __all__ = [
     "FORMAT_VERSION",
@@ -32,20 +35,26 @@ __all__ = [
     "CacheIncomplete",
     "CacheMismatch",
     "CacheMissing",
+    "CacheReader",
     "CacheSpec",
     "CacheWriteError",
+    "CacheWriter",
     "Camera",
+    "ChunkData",
     "FrameStatus",
     "IndexColumn",
     "LevelSpec",
     "PlanError",
+    "Problem",
     "RowPlan",
     "SchemaMismatch",
     "Skeleton",
     "SkeletonMismatch",
+    "VerifyReport",
     "choose_shard_rows",
     "convert_keypoints",
     "get_skeleton",
     "project",
+    "verify",
     "world_to_camera",
 ]

@@ -158,10 +158,6 @@ class CacheSpec:
         start = chunk * self.shard_rows
         return range(start, min(start + self.shard_rows, self.num_rows))
 
-    def num_joints(self, source: str, label_skeleton: str) -> int:
-        """Joints of a keypoint source: `gt` follows the labels, all others the detector."""
-        return get_skeleton(label_skeleton if source == "gt" else self.skeleton).num_joints
-
     def to_json(self) -> dict[str, Any]:
         """Plain containers for the store's attributes."""
         return asdict(self)
@@ -203,3 +199,20 @@ def camera_path(name: str) -> str:
 def chunk_key(chunk: int, num_axes: int) -> str:
     """File name of a chunk that is split along the rows only."""
     return ".".join(["c", str(chunk), *["0"] * (num_axes - 1)])
+
+
+def chunk_arrays(
+    spec: CacheSpec, label_skeleton: str
+) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Path -> (shape of one row, dtype) of every array that chunk tasks write."""
+    views = spec.num_views
+    arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
+        feature_path(level.name): ((views, *level.map_shape), np.dtype(spec.dtype))
+        for level in spec.levels
+    }
+    for source in spec.keypoint_sources:
+        joints = get_skeleton(label_skeleton if source == "gt" else spec.skeleton).num_joints
+        arrays[keypoints_path(source)] = ((views, joints, 3), np.dtype(np.float32))
+    arrays[AFFINE] = ((views, 2, 3), np.dtype(np.float64))
+    arrays[STATUS] = ((), np.dtype(np.uint8))
+    return arrays

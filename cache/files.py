@@ -1,0 +1,136 @@
+"""Durable files: written whole under another name, synced, then renamed into place.
+
+A file that exists under its final name is complete. Leftovers of killed writers are told from the
+files of living ones by their `flock`, which the kernel releases with the process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+TEMPORARY_PREFIX = ".tmp-"
+_BUFFER_BYTES = 1 << 20
+
+Part = bytes | NDArray[np.uint8]
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the lock was free and the file is still in its folder."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.fstat(descriptor).st_nlink > 0
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{secrets.token_hex(8)}")
+
+
+def _create_temporary(path: Path) -> tuple[Path, int]:
+    """A new locked file beside `path`, and its descriptor."""
+    while True:
+        temporary = _temporary_name(path)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        # A sweeper may hold the lock between these two calls; it removes the file, we take another.
+        if _lock(descriptor):
+            return temporary, descriptor
+        os.close(descriptor)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """A new locked folder beside `path`, removed at the end unless it was renamed."""
+    while True:
+        temporary = _temporary_name(path)
+        temporary.mkdir(parents=True)
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+        if _lock(descriptor):
+            break
+        os.close(descriptor)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make a folder's files and names survive a power cut, those of its sub-folders too."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            sync_folder(Path(root) / name)
+        sync_folder(Path(root))
+
+
+def write_files(files: Mapping[Path, Iterable[Part]]) -> None:
+    """Write every file, sync all, rename all, sync their folders.
+
+    Raises:
+        OSError: of the disk; no final name has then been touched, and nothing is left behind.
+    """
+    pending: dict[Path, Path] = {}
+    descriptors: list[int] = []
+    try:
+        for path, parts in files.items():
+            temporary, descriptor = _create_temporary(path)
+            pending[path] = temporary
+            descriptors.append(descriptor)
+            with os.fdopen(descriptor, "wb", buffering=_BUFFER_BYTES, closefd=False) as stream:
+                for part in parts:
+                    stream.write(part if isinstance(part, bytes) else part.data)
+        for descriptor in descriptors:
+            os.fsync(descriptor)
+        for path, temporary in list(pending.items()):
+            temporary.rename(path)
+            del pending[path]
+        for folder in sorted({path.parent for path in files}):
+            sync_folder(folder)
+    finally:
+        for temporary in pending.values():
+            with suppress(OSError):
+                temporary.unlink()
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def sweep_leftovers(folder: Path, name_starts: str = "") -> None:
+    """Remove temporary files and folders in `folder` whose writer is gone.
+
+    Args:
+        folder: where final names live.
+        name_starts: only leftovers of final names that start like this.
+    """
+    with os.scandir(folder) as entries:
+        leftovers = [
+            entry for entry in entries if entry.name.startswith(TEMPORARY_PREFIX + name_starts)
+        ]
+    for entry in leftovers:
+        with suppress(FileNotFoundError):  # its writer, or another sweeper, was faster
+            descriptor = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if _lock(descriptor):
+                    if entry.is_dir():
+                        shutil.rmtree(entry.path)
+                    else:
+                        os.unlink(entry.path)
+            finally:
+                os.close(descriptor)

@@ -1,0 +1,76 @@
+"""What the attributes of a store's root say: format, layout and identities."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cache import schema
+from cache.errors import CacheMissing, SchemaMismatch
+from cache.fingerprint import canonical_json
+from cache.schema import CacheSpec
+
+
+@dataclass(frozen=True)
+class StoreHeader:
+    """What the attributes of a store's root say."""
+
+    spec: CacheSpec
+    label_skeleton: str
+    feature_identity: dict[str, Any]
+    content_identity: dict[str, Any]
+    plan_hash: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers for the attributes."""
+        return {
+            "format": schema.FORMAT_NAME,
+            "format_version": schema.FORMAT_VERSION,
+            "spec": self.spec.to_json(),
+            "label_skeleton": self.label_skeleton,
+            "feature_identity": self.feature_identity,
+            "content_identity": self.content_identity,
+            "plan_hash": self.plan_hash,
+        }
+
+
+def read_header(path: Path) -> StoreHeader:
+    """The header of the store at `path`.
+
+    Raises:
+        CacheMissing: there is no such folder.
+        SchemaMismatch: it is no store, or one of another format version.
+    """
+    if not path.is_dir():
+        raise CacheMissing(f"no store at {path}; run 'posecache extract' to make it")
+    try:
+        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
+    except (OSError, ValueError, KeyError) as error:
+        raise SchemaMismatch(f"{path} is not a posecache store: no readable zarr.json") from error
+    if attributes.get("format") != schema.FORMAT_NAME:
+        raise SchemaMismatch(f"{path} is a Zarr group, but not a posecache store")
+    version = attributes.get("format_version")
+    if version != schema.FORMAT_VERSION:
+        raise SchemaMismatch(
+            f"{path} has format version {version!r}, this release reads version "
+            f"{schema.FORMAT_VERSION}; install the posecache that wrote it, or extract again"
+        )
+    try:
+        return StoreHeader(
+            spec=CacheSpec.from_json(attributes["spec"]),
+            **{
+                key: attributes[key]
+                for key in ("label_skeleton", "feature_identity", "content_identity", "plan_hash")
+            },
+        )
+    except KeyError as error:
+        raise SchemaMismatch(f"{path} lacks the attribute {error} of format 1") from error
+
+
+def plain_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity as it will read back from the store: JSON containers only."""
+    plain: dict[str, Any] = json.loads(canonical_json(identity))
+    return plain

@@ -1,0 +1,140 @@
+"""One store of a reader: what is committed, its chunk arrays, its maps, its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache import schema
+from cache.errors import CacheCorrupt, CacheIncomplete
+from cache.header import read_header
+from cache.ledger import Ledger
+from cache.schema import LevelSpec
+from cache.shard_files import ShardFiles, damage_message
+from cache.shards import DamagedBytes, map_is_intact, parse_chunk
+from cache.store import PlanTable
+
+_MAX_LISTED_CHUNKS = 8
+
+
+class StorePart:
+    """A store opened for reading; rows are its own, from 0."""
+
+    def __init__(self, path: Path, files: ShardFiles) -> None:
+        self.path = path
+        self.header = read_header(path)
+        self.spec = self.header.spec
+        self.ledger = Ledger(path, self.spec.num_chunks)
+        self._files = files
+        self._committed = self.ledger.committed()
+
+    @cached_property
+    def table(self) -> PlanTable:
+        """The plan's arrays, opened when first needed."""
+        return PlanTable(self.path, self.header.label_skeleton)
+
+    def joinable(self) -> dict[str, Any]:
+        """What must be equal in stores that are joined."""
+        header = self.header.to_json()
+        layout = {k: v for k, v in header["spec"].items() if k not in ("num_rows", "shard_rows")}
+        return {
+            "feature_identity": header["feature_identity"],
+            "label_skeleton": header["label_skeleton"],
+            "spec": layout,
+        }
+
+    def committed_rows(self) -> NDArray[np.bool_]:
+        """`[N]` rows that can be read, looked up now."""
+        self._committed = self.ledger.committed()
+        chunks = np.zeros(self.spec.num_chunks, dtype=np.bool_)
+        chunks[list(self._committed)] = True
+        return np.repeat(chunks, self.spec.shard_rows)[: self.spec.num_rows]
+
+    def require(self, chunks: Iterable[int]) -> None:
+        """Raise `CacheIncomplete` unless the chunks are committed; looks again before it does."""
+        wanted = set(chunks)
+        if wanted <= self._committed:
+            return
+        self._committed = self.ledger.committed()
+        missing = sorted(wanted - self._committed)
+        if missing:
+            listed = ", ".join(map(str, missing[:_MAX_LISTED_CHUNKS]))
+            raise CacheIncomplete(
+                f"{self.path} has {len(self._committed)} of {self.spec.num_chunks} chunks "
+                f"(missing {listed}{', ...' if len(missing) > _MAX_LISTED_CHUNKS else ''}). "
+                "Run the same 'posecache extract' again to resume"
+            )
+
+    def chunk_array(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape of one row and dtype of an array that chunk tasks write beside the features."""
+        return schema.chunk_arrays(self.spec, self.header.label_skeleton)[name]
+
+    def read_chunk(self, name: str, chunk: int) -> NDArray[Any]:
+        """`[shard_rows, ...]` of a committed chunk; raises `CacheCorrupt`."""
+        shape, dtype = self.chunk_array(name)
+        file = self.path / name / schema.chunk_key(chunk, len(shape) + 1)
+        try:
+            return parse_chunk(file.read_bytes(), (self.spec.shard_rows, *shape), dtype)
+        except (OSError, DamagedBytes) as error:
+            rows = self.spec.chunk_rows(chunk)
+            raise CacheCorrupt(damage_message(self.path, name, chunk, rows, str(error))) from error
+
+    def chunk_rows(self, name: str, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """`[B, ...]` rows of an array that chunk tasks write beside the features."""
+        chunks, places = np.unique(rows // self.spec.shard_rows, return_inverse=True)
+        self.require(chunks.tolist())
+        shape, dtype = self.chunk_array(name)
+        stacked = np.empty((len(chunks), self.spec.shard_rows, *shape), dtype=dtype)
+        for place, chunk in enumerate(chunks.tolist()):
+            stacked[place] = self.read_chunk(name, chunk)
+        return stacked[places, rows % self.spec.shard_rows]
+
+    def gather(
+        self,
+        level: LevelSpec,
+        rows: NDArray[np.intp],
+        views: NDArray[np.intp],
+        *,
+        out: NDArray[Any],
+        positions: NDArray[np.intp],
+    ) -> None:
+        """Copy maps of committed rows to `out[positions]`.
+
+        Args:
+            level: which maps.
+            rows: `[B]` rows of this store.
+            views: `[B]`.
+            out: `[.., H, W, C]`, C-contiguous.
+            positions: `[B]`.
+
+        Raises:
+            CacheCorrupt: a map fails its checksum, tested on first touch.
+        """
+        spec, size = self.spec, schema.map_bytes(level, self.spec.dtype)
+        out_bytes = out.reshape(len(out), -1).view(np.uint8)
+        chunks, slots = np.divmod(rows, spec.shard_rows)
+        slots = slots * spec.num_views + views
+        order = np.argsort(chunks, kind="stable")
+        current = -1
+        for position, chunk, slot in zip(
+            positions[order].tolist(), chunks[order].tolist(), slots[order].tolist(), strict=True
+        ):
+            if chunk != current:
+                shard = self._files.get(self.path, spec, level, chunk)
+                current = chunk
+            offset = shard.offsets[slot]
+            out_bytes[position] = shard.data[offset : offset + size]
+            if not shard.checked[slot]:
+                if not map_is_intact(shard.data, offset, size):
+                    row, view = divmod(slot, spec.num_views)
+                    row += chunk * spec.shard_rows
+                    reason = f"the {spec.views[view]} view fails its checksum"
+                    raise CacheCorrupt(
+                        damage_message(self.path, level.name, chunk, range(row, row + 1), reason)
+                    )
+                shard.checked[slot] = 1

@@ -1,0 +1,298 @@
+"""Reading stores: feature maps in any order at memory speed, and all that belongs to the rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cache import schema
+from cache.cameras import Camera
+from cache.errors import CacheError, CacheMismatch
+from cache.fingerprint import diff_identities
+from cache.part import StorePart
+from cache.plan import IndexColumn
+from cache.schema import CacheSpec, LevelSpec
+from cache.shard_files import ShardFiles
+from cache.skeletons import Skeleton, get_skeleton
+
+PathLike = str | os.PathLike[str]
+
+
+class CacheReader:
+    """One store, or several of equal feature identity and layout joined in the order given.
+
+    Rows are numbered through. Usable from several threads; a pickled reader opens the stores anew.
+
+    Args:
+        paths: folder of a store, or several.
+        allow_incomplete: open a store with missing chunks; `committed()` tells which rows exist.
+
+    Raises:
+        CacheMissing: no such store.
+        CacheIncomplete: chunks are missing and `allow_incomplete` is off.
+        CacheMismatch: the stores do not fit together; every differing key is named.
+        SchemaMismatch: a store of another format version.
+    """
+
+    def __init__(
+        self, paths: PathLike | Sequence[PathLike], *, allow_incomplete: bool = False
+    ) -> None:
+        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        self._paths = tuple(Path(path).absolute() for path in given)
+        if not self._paths or len(set(self._paths)) != len(self._paths):
+            raise CacheError(f"a reader needs one path or several different ones, got {given}")
+        self._allow_incomplete = allow_incomplete
+        self._files = ShardFiles()
+        self._parts = [StorePart(path, self._files) for path in self._paths]
+        _refuse_unlike(self._parts)
+        if not allow_incomplete:
+            for part in self._parts:
+                part.require(range(part.spec.num_chunks))
+        self._starts = np.cumsum([0] + [part.spec.num_rows for part in self._parts])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), allow_incomplete=self._allow_incomplete), (self._paths,)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Folders of the stores."""
+        return self._paths
+
+    @property
+    def spec(self) -> CacheSpec:
+        """Layout; of the first store if several are joined (they differ in rows only)."""
+        return self._parts[0].spec
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Joint set of the detector's keypoints."""
+        return get_skeleton(self.spec.skeleton)
+
+    @property
+    def label_skeleton(self) -> Skeleton:
+        """Joint set of the labels and of `gt` keypoints."""
+        return get_skeleton(self._parts[0].header.label_skeleton)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views; `view` arguments are positions in it."""
+        return self.spec.views
+
+    @property
+    def levels(self) -> dict[str, LevelSpec]:
+        """Levels by name, finest first."""
+        return {level.name: level for level in self.spec.levels}
+
+    @property
+    def feature_identity(self) -> dict[str, Any]:
+        """What the features depend on; equal in all joined stores."""
+        return self._parts[0].header.feature_identity
+
+    @property
+    def content_identity(self) -> dict[str, Any]:
+        """What the rows are; `{"joined": [...]}` for several stores."""
+        identities = [part.header.content_identity for part in self._parts]
+        return identities[0] if len(identities) == 1 else {"joined": identities}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk is committed, looked up now."""
+        return not any(part.ledger.missing() for part in self._parts)
+
+    def committed(self) -> NDArray[np.bool_]:
+        """`[N]` rows that can be read, looked up now."""
+        return np.concatenate([part.committed_rows() for part in self._parts])
+
+    def read(
+        self,
+        rows: ArrayLike,
+        *,
+        levels: Sequence[str] | None = None,
+        view: int | ArrayLike = 0,
+        out: Mapping[str, NDArray[Any]] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Feature maps `[B, H, W, C]` by level, in the order of `rows`.
+
+        Args:
+            rows: `[B]` row numbers, any order, repeats allowed.
+            levels: which, None for all.
+            view: position in `views`, or one per row.
+            out: C-contiguous arrays to fill and return instead of new ones; saves page faults.
+
+        Raises:
+            CacheIncomplete: a row is not committed.
+            CacheCorrupt: a map fails its checksum; names chunk, row and level.
+            IndexError: a row or view does not exist.
+        """
+        numbers = self._checked_rows(rows)
+        views = np.broadcast_to(np.asarray(view, dtype=np.intp), numbers.shape)
+        if views.size and not 0 <= views.min() <= views.max() < self.spec.num_views:
+            raise IndexError(f"view {view!r} of a store with the views {self.views}")
+        chosen = self._chosen_levels(levels)
+        batch = {name: self._out_array(level, len(numbers), out) for name, level in chosen.items()}
+        for part, positions, local in self._split(numbers):
+            part.require(np.unique(local // part.spec.shard_rows).tolist())
+            for name, level in chosen.items():
+                part.gather(level, local, views[positions], out=batch[name], positions=positions)
+        return batch
+
+    def keypoints(
+        self, source: str, view: int = 0, *, rows: ArrayLike | None = None
+    ) -> NDArray[np.float32]:
+        """`[N, J, 3]` x, y, score; px of the unmirrored picture, left/right already exchanged.
+
+        Args:
+            source: `detector`, `gt`, `imported:<name>`.
+            view: position in `views`.
+            rows: row numbers, None for all.
+
+        Raises:
+            CacheError: the store has no such source.
+            CacheIncomplete: a row is not committed.
+        """
+        if source not in self.spec.keypoint_sources:
+            raise CacheError(
+                f"{self._paths[0]} has no keypoints {source!r}, "
+                f"there are {', '.join(self.spec.keypoint_sources)}"
+            )
+        return self._rows_of(schema.keypoints_path(source), rows)[:, self._checked_view(view)]
+
+    def affine(self, view: int = 0, *, rows: ArrayLike | None = None) -> NDArray[np.float64]:
+        """`[N, 2, 3]` image px to crop px of a view, mirror included."""
+        return self._rows_of(schema.AFFINE, rows)[:, self._checked_view(view)]
+
+    def status(self, *, rows: ArrayLike | None = None) -> NDArray[np.uint8]:
+        """`[N]` codes of `FrameStatus`."""
+        return self._rows_of(schema.STATUS, rows)
+
+    def labels(self, name: str) -> NDArray[Any]:
+        """`[N, ...]` joints_2d_px, joints_3d_mm, valid, and, if given, visible and boxes_px."""
+        return np.concatenate([part.table.label(name) for part in self._parts])
+
+    def image_size(self) -> NDArray[np.int32]:
+        """`[N, 2]` (H, W) of the pictures, (0, 0) where one is missing."""
+        return np.concatenate([part.table.image_size() for part in self._parts])
+
+    def cameras(self) -> tuple[Camera, ...]:
+        """Cameras that the codes of `index("camera")` count."""
+        return tuple(camera for part in self._parts for camera in part.table.cameras())
+
+    def index(self, name: str) -> IndexColumn:
+        """`[N]` column of the row table; words of joined stores share one vocabulary.
+
+        Clips and cameras of different stores stay different, also where they are called alike:
+        their words get the store's number in front.
+        """
+        columns = [part.table.index(name) for part in self._parts]
+        if len(columns) == 1:
+            return columns[0]
+        if name == "camera":
+            return _stack(columns, [len(part.table.cameras()) for part in self._parts])
+        if name == "clip":
+            return _stack(columns, [int(column.codes.max()) + 1 for column in columns])
+        if any(column.vocabulary is None for column in columns):
+            return IndexColumn(np.concatenate([column.codes for column in columns]))
+        return IndexColumn.from_words([word for column in columns for word in column.words()])
+
+    def _split(
+        self, numbers: NDArray[np.intp]
+    ) -> Iterator[tuple[StorePart, NDArray[np.intp], NDArray[np.intp]]]:
+        """Stores with the positions in `numbers` and the local rows that fall to them."""
+        owners = np.searchsorted(self._starts, numbers, side="right") - 1
+        for number, part in enumerate(self._parts):
+            positions = np.flatnonzero(owners == number)
+            if positions.size:
+                yield part, positions, numbers[positions] - self._starts[number]
+
+    def _rows_of(self, name: str, rows: ArrayLike | None) -> NDArray[Any]:
+        numbers = np.arange(len(self)) if rows is None else self._checked_rows(rows)
+        pieces = [
+            (positions, part.chunk_rows(name, local))
+            for part, positions, local in self._split(numbers)
+        ]
+        if len(pieces) == 1:
+            return pieces[0][1]
+        shape, dtype = self._parts[0].chunk_array(name)
+        values = np.empty((len(numbers), *shape), dtype=dtype)
+        for positions, piece in pieces:
+            values[positions] = piece
+        return values
+
+    def _checked_rows(self, rows: ArrayLike) -> NDArray[np.intp]:
+        numbers = np.asarray(rows)
+        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+            raise IndexError(
+                f"rows are a list of whole numbers, got {numbers.dtype} of shape {numbers.shape}"
+            )
+        numbers = numbers.astype(np.intp)
+        if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self):
+            raise IndexError(
+                f"rows run from {numbers.min()} to {numbers.max()}, the reader has {len(self)}"
+            )
+        return numbers
+
+    def _checked_view(self, view: int) -> int:
+        if not 0 <= view < self.spec.num_views:
+            raise IndexError(f"view {view!r} of a store with the views {self.views}")
+        return view
+
+    def _chosen_levels(self, levels: Sequence[str] | None) -> dict[str, LevelSpec]:
+        known = self.levels
+        chosen = list(known) if levels is None else list(levels)
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            raise CacheError(
+                f"{self._paths[0]} has no levels {', '.join(unknown)}, there are {', '.join(known)}"
+            )
+        return {name: known[name] for name in chosen}
+
+    def _out_array(
+        self, level: LevelSpec, num_rows: int, out: Mapping[str, NDArray[Any]] | None
+    ) -> NDArray[Any]:
+        shape, dtype = (num_rows, *level.map_shape), np.dtype(self.spec.dtype)
+        if out is None:
+            return np.empty(shape, dtype=dtype)
+        array = out[level.name]
+        if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+            raise CacheError(
+                f"out[{level.name!r}] must be C-contiguous {dtype} of shape {shape}, "
+                f"got {array.dtype} of shape {array.shape}"
+            )
+        return array
+
+
+def _stack(columns: Sequence[IndexColumn], sizes: Sequence[int]) -> IndexColumn:
+    """Columns one after the other, none sharing a code: column i starts at the sum of the sizes."""
+    starts = np.cumsum([0, *sizes[:-1]])
+    codes = np.concatenate(
+        [column.codes + start for column, start in zip(columns, starts, strict=True)]
+    )
+    vocabularies = [column.vocabulary for column in columns]
+    words = [
+        f"{number}/{word}"
+        for number, vocabulary in enumerate(vocabularies)
+        for word in vocabulary or ()
+    ]
+    return IndexColumn(codes, tuple(words) if None not in vocabularies else None)
+
+
+def _refuse_unlike(parts: Sequence[StorePart]) -> None:
+    """Raise `CacheMismatch` unless all stores have the first one's identity and layout."""
+    first = parts[0]
+    for part in parts[1:]:
+        differing = diff_identities(first.joinable(), part.joinable())
+        if differing:
+            raise CacheMismatch(
+                f"{part.path} cannot be joined with {first.path}:\n  "
+                + "\n  ".join(differing)
+                + "\nExtract both with the same detector, crop and layout"
+            )

@@ -1,0 +1,237 @@
+"""Writing a store chunk by chunk: data, sync, commit; killed at any moment, resumed anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache import schema
+from cache.errors import CacheError, CacheMismatch, CacheWriteError
+from cache.files import Part, sweep_leftovers, write_files
+from cache.fingerprint import diff_identities
+from cache.header import StoreHeader, plain_identity, read_header
+from cache.ledger import Ledger
+from cache.plan import RowPlan
+from cache.schema import CacheSpec, FrameStatus
+from cache.shards import all_finite, as_bytes, chunk_parts, shard_parts
+from cache.store import create_store
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkData:
+    """Everything that a chunk of R rows needs.
+
+    Args:
+        features: level -> `[R, V, H, W, C]`, cast to the store's dtype.
+        keypoints: source -> `[R, V, J, 3]` x, y, score: px of the unmirrored picture, left and
+            right already exchanged in the flipped view.
+        crop_affine: `[R, V, 2, 3]` image px to crop px, mirror included.
+        status: `[R]` codes of `FrameStatus`; rows that are not OK hold zeros.
+    """
+
+    features: Mapping[str, NDArray[Any]]
+    keypoints: Mapping[str, NDArray[Any]]
+    crop_affine: NDArray[Any]
+    status: NDArray[Any]
+
+
+class CacheWriter:
+    """Writes the chunks of one store; several writers, also in other processes, may share it."""
+
+    def __init__(self, path: Path, header: StoreHeader) -> None:
+        self._path = path
+        self._header = header
+        self._spec = header.spec
+        self._arrays = schema.chunk_arrays(header.spec, header.label_skeleton)
+        self._ledger = Ledger(path, header.spec.num_chunks)
+        self._open = True
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        spec: CacheSpec,
+        plan: RowPlan,
+        feature_identity: Mapping[str, Any],
+        content_identity: Mapping[str, Any],
+    ) -> CacheWriter:
+        """A writer of the store at `path`, which is created or must be of the same identity.
+
+        Raises:
+            CacheMismatch: the store belongs to another detector, crop, dataset, plan or layout.
+            CacheWriteError: the folder cannot be written.
+            SchemaMismatch: the folder is no store, or of another format version.
+        """
+        path = Path(path).absolute()
+        if spec.num_rows != len(plan):
+            raise CacheError(f"the spec plans {spec.num_rows} rows, the plan has {len(plan)}")
+        header = StoreHeader(
+            spec=spec,
+            label_skeleton=plan.skeleton,
+            feature_identity=plain_identity(feature_identity),
+            content_identity=plain_identity(content_identity),
+            plan_hash=plan.fingerprint(),
+        )
+        try:
+            if not path.exists() or not any(path.iterdir()):
+                create_store(path, header, plan)
+            _refuse_other(path, read_header(path), header)
+            sweep_leftovers(path.parent, path.name)
+            for name in [*schema.chunk_arrays(spec, plan.skeleton), schema.COMMIT]:
+                sweep_leftovers(path / name)
+        except OSError as error:
+            if isinstance(error, CacheError):
+                raise
+            raise CacheWriteError(
+                f"cannot write the store {path}: {error.strerror or error}; "
+                "free space or choose another data_root, then run the same command again"
+            ) from error
+        return cls(path, header)
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store."""
+        return self._path
+
+    @property
+    def spec(self) -> CacheSpec:
+        """Layout of the store."""
+        return self._spec
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks of the store, the unit of work and of commit."""
+        return self._spec.num_chunks
+
+    def chunk_rows(self, chunk: int) -> range:
+        """Rows of a chunk."""
+        return self._spec.chunk_rows(chunk)
+
+    def missing_chunks(self) -> list[int]:
+        """Chunks that nobody has committed yet, ascending."""
+        return self._ledger.missing()
+
+    def write_chunk(self, chunk: int, data: ChunkData) -> bool:
+        """Write and commit a chunk; False, and nothing done, if it is committed already.
+
+        Raises:
+            CacheError: shapes, sources or levels are not the spec's, or a number is not finite.
+            CacheWriteError: the disk refused; committed chunks are untouched.
+        """
+        rows = self.chunk_rows(chunk)
+        if not self._open:
+            raise CacheError(f"the writer of {self._path} is closed")
+        arrays = self._checked_arrays(chunk, rows, data)
+        if self._ledger.has(chunk):
+            return False
+        files: dict[Path, Iterable[Part]] = {}
+        for name, values in arrays.items():
+            sharded = name.startswith(f"{schema.FEATURES}/")
+            parts = (shard_parts if sharded else chunk_parts)(values, self._spec.shard_rows)
+            files[self._chunk_path(name, chunk)] = parts
+        with self._write_errors(chunk):
+            write_files(files)
+            self._ledger.commit(chunk)
+        return True
+
+    def discard_chunk(self, chunk: int) -> None:
+        """Take a chunk back so that it can be written again: the commit first, then the data."""
+        self.chunk_rows(chunk)
+        with self._write_errors(chunk):
+            self._ledger.revoke(chunk)
+            for name in self._arrays:
+                self._chunk_path(name, chunk).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End writing; every chunk written so far is already durable."""
+        self._open = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _chunk_path(self, name: str, chunk: int) -> Path:
+        return self._path / name / schema.chunk_key(chunk, len(self._arrays[name][0]) + 1)
+
+    @contextmanager
+    def _write_errors(self, chunk: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            done = self.num_chunks - len(self.missing_chunks())
+            raise CacheWriteError(
+                f"cannot write chunk {chunk} of {self._path}: {error.strerror or error}; "
+                f"its {done} committed chunks of {self.num_chunks} are safe. "
+                "Free space, then run the same command again to resume"
+            ) from error
+
+    def _checked_arrays(self, chunk: int, rows: range, data: ChunkData) -> dict[str, NDArray[Any]]:
+        """Arrays by Zarr path, in the store's dtypes."""
+        spec = self._spec
+        where = f"chunk {chunk} (rows {rows.start}-{rows.stop - 1}) of {self._path.name}"
+        for kind, given, wanted in (
+            ("features", data.features, [level.name for level in spec.levels]),
+            ("keypoints", data.keypoints, spec.keypoint_sources),
+        ):
+            if set(given) != set(wanted):
+                raise CacheError(
+                    f"{where}: {kind} are {sorted(given)}, the spec has {sorted(wanted)}"
+                )
+        given_arrays: dict[str, NDArray[Any]] = {
+            **{schema.feature_path(name): value for name, value in data.features.items()},
+            **{schema.keypoints_path(name): value for name, value in data.keypoints.items()},
+            schema.AFFINE: data.crop_affine,
+            schema.STATUS: data.status,
+        }
+        arrays = {}
+        for name, (row_shape, dtype) in self._arrays.items():
+            given_array, shape = given_arrays[name], (len(rows), *row_shape)
+            if given_array.shape != shape:
+                raise CacheError(
+                    f"{where}: {name} must have shape {shape}, got {given_array.shape}"
+                )
+            with np.errstate(over="ignore"):  # becomes infinite, which the next check reports
+                arrays[name] = given_array.astype(dtype, copy=False)
+            if not _finite(arrays[name]):
+                raise CacheError(
+                    f"{where}: {name} is not finite as {dtype}; give such rows the status "
+                    "NOT_FINITE and zeros, or store float32 if float16 overflows"
+                )
+        if not np.isin(data.status, list(FrameStatus)).all():
+            raise CacheError(
+                f"{where}: a status is none of {[status.name for status in FrameStatus]}"
+            )
+        return arrays
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    if values.dtype in (np.float16, np.float32) and values.ndim == 5:
+        # Row by row, so that the temporary words stay in the processor's cache.
+        return all(all_finite(as_bytes(row), values.dtype.itemsize) for row in values)
+    return bool(np.isfinite(values).all())
+
+
+def _refuse_other(path: Path, stored: StoreHeader, asked: StoreHeader) -> None:
+    """Raise `CacheMismatch` unless both headers say the same."""
+    differing = diff_identities(stored.to_json(), asked.to_json())
+    if differing:
+        raise CacheMismatch(
+            f"{path} was written with other settings:\n  "
+            + "\n  ".join(differing)
+            + "\nExtract into another store, or delete this one first"
+        )
