@@ -1,0 +1,86 @@
+"""Stage 2: train, evaluate and compare lifters on a store.
+
+Poses are mm of the camera frame, relative to the root joint, wherever a name ends in `_mm`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stages.lift.checkpoints import LoadedRun, load_run
+    from stages.lift.comparison import Comparison, compare_metrics, paired_bootstrap
+    from stages.lift.config import DataConfig, EvaluateConfig, TrainConfig
+    from stages.lift.errors import (
+        EmptySplit,
+        LiftError,
+        NotComparable,
+        NotFiniteLoss,
+        RunCorrupt,
+        RunMismatch,
+        RunMissing,
+        RunWriteError,
+    )
+    from stages.lift.evaluation import Evaluation, evaluate, evaluate_run
+    from stages.lift.figures import plot_curves, plot_frames
+    from stages.lift.progress import TrainProgress
+    from stages.lift.training import TrainSummary, train
+
+__all__ = [
+    "Comparison",
+    "DataConfig",
+    "EmptySplit",
+    "EvaluateConfig",
+    "Evaluation",
+    "LiftError",
+    "LoadedRun",
+    "NotComparable",
+    "NotFiniteLoss",
+    "RunCorrupt",
+    "RunMismatch",
+    "RunMissing",
+    "RunWriteError",
+    "TrainConfig",
+    "TrainProgress",
+    "TrainSummary",
+    "compare_metrics",
+    "evaluate",
+    "evaluate_run",
+    "load_run",
+    "paired_bootstrap",
+    "plot_curves",
+    "plot_frames",
+    "train",
+]
+
+_HOMES = {
+    "checkpoints": ("LoadedRun", "load_run"),
+    "comparison": ("Comparison", "compare_metrics", "paired_bootstrap"),
+    "config": ("DataConfig", "EvaluateConfig", "TrainConfig"),
+    "errors": (
+        "EmptySplit",
+        "LiftError",
+        "NotComparable",
+        "NotFiniteLoss",
+        "RunCorrupt",
+        "RunMismatch",
+        "RunMissing",
+        "RunWriteError",
+    ),
+    "evaluation": ("Evaluation", "evaluate", "evaluate_run"),
+    "figures": ("plot_curves", "plot_frames"),
+    "progress": ("TrainProgress",),
+    "training": ("TrainSummary", "train"),
+}
+_HOME = {name: f"stages.lift.{module}" for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    # Names are imported on first use: `stages.lift.config` then needs no torch, and a command that
+    # only reads a configuration does not wait for it.
+    if name not in _HOME:
+        raise AttributeError(f"module 'stages.lift' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,186 @@
+"""Weights and descriptions of runs on disk."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ValidationError
+from torch import Tensor, nn
+
+from cache import CacheReader
+from cache.fingerprint import diff_identities
+from lifter import build_lifter
+from lifter.config import LifterConfig
+from stages.lift.config import TrainConfig
+from stages.lift.errors import RunCorrupt, RunMismatch, RunMissing
+from stages.lift.identity import Difference, TrainedOn, require_same_kind
+from stages.lift.rundir import (
+    METRICS_FILE,
+    RUN_FILE,
+    WEIGHTS_FILES,
+    read_json,
+    read_log,
+    write_bytes,
+    write_json,
+)
+
+RUN_FORMAT: Literal[1] = 1
+
+
+class RunDescription(BaseModel, extra="forbid", frozen=True):
+    """What `run.json` holds: all that is needed to build the lifter again."""
+
+    format: Literal[1] = RUN_FORMAT
+    train: TrainConfig
+    lifter: LifterConfig
+    trained_on: TrainedOn
+    num_parameters: int
+    parameter_groups: dict[str, int]
+    dropped_rows: dict[str, dict[str, int]]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained lifter, in evaluation mode on the CPU, with its description."""
+
+    run_dir: Path
+    model: nn.Module
+    description: RunDescription
+    weights: Literal["best", "last"]
+    epoch: int
+    metrics: Mapping[str, Any] | None  # None before the run is evaluated
+    history: tuple[Mapping[str, Any], ...]
+
+    @property
+    def config(self) -> TrainConfig:
+        """How it was trained."""
+        return self.description.train
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """Maps that it reads, in its order."""
+        return tuple(level.name for level in self.description.trained_on.levels)
+
+    def require_fit(
+        self,
+        reader: CacheReader,
+        *,
+        keypoint_source: str | None = None,
+        allow: Collection[Difference] = (),
+    ) -> None:
+        """Raises `RunMismatch` if the store or the keypoints are not of the kind trained on."""
+        require_same_kind(
+            self.description.trained_on,
+            reader,
+            keypoint_source=keypoint_source or self.config.data.keypoint_source,
+            allow=allow,
+        )
+
+
+def load_run(run_dir: Path | str, *, weights: Literal["best", "last"] = "best") -> LoadedRun:
+    """Returns the lifter of a run directory.
+
+    Raises `RunMissing` if the directory or the weights are not there, `RunCorrupt` if a file
+    cannot be read or the weights are not of the described lifter.
+    """
+    run_dir = Path(run_dir)
+    description = read_description(run_dir)
+    model = build_model(description.lifter, description.trained_on)
+    path = run_dir / WEIGHTS_FILES[weights]
+    tensors, epoch = read_weights(path)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise RunCorrupt(f"{path} does not fit the lifter of {RUN_FILE}: {error}") from error
+    model.eval()
+    metrics = run_dir / METRICS_FILE
+    return LoadedRun(
+        run_dir=run_dir,
+        model=model,
+        description=description,
+        weights=weights,
+        epoch=epoch,
+        metrics=read_json(metrics) if metrics.exists() else None,
+        history=tuple(read_log(run_dir)),
+    )
+
+
+def build_model(config: LifterConfig, trained_on: TrainedOn) -> nn.Module:
+    """Returns the lifter for these maps and joints, with random weights."""
+    channels = tuple(level.channels for level in trained_on.levels)
+    return build_lifter(config, level_channels=channels, num_joints=trained_on.num_joints)
+
+
+def read_description(run_dir: Path) -> RunDescription:
+    """Returns the content of `run.json`; raises `RunMissing` or `RunCorrupt`."""
+    path = run_dir / RUN_FILE
+    content = read_json(path)
+    if content.get("format") != RUN_FORMAT:
+        raise RunCorrupt(
+            f"{path} has format {content.get('format')!r}, this version reads {RUN_FORMAT}."
+            " Use the version that wrote it, or train again."
+        )
+    try:
+        return RunDescription.model_validate(content)
+    except ValidationError as error:
+        raise RunCorrupt(f"{path} is not the description of a run: {error}") from error
+
+
+def claim(run_dir: Path, description: RunDescription) -> bool:
+    """Writes `run.json`, or checks the one there; returns whether the run had been started.
+
+    Raises `RunMismatch`, listing every difference, if another run lives in the directory.
+    """
+    path = run_dir / RUN_FILE
+    if not path.exists():
+        write_json(path, description.model_dump(mode="json"))
+        return False
+    found = read_description(run_dir)
+    parts: tuple[str, ...] = ("train", "lifter", "trained_on")
+    differences = diff_identities(
+        {part: found.model_dump(mode="json")[part] for part in parts},
+        {part: description.model_dump(mode="json")[part] for part in parts},
+    )
+    if differences:
+        raise RunMismatch(
+            f"{run_dir} holds another run (there / asked for):\n  "
+            + "\n  ".join(differences)
+            + "\nGive the new run another name, or remove the directory."
+        )
+    return True
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor], *, epoch: int) -> None:
+    """Writes weights of one epoch atomically; equal weights give equal bytes."""
+    write_bytes(path, safetensors.torch.save(dict(weights), metadata={"epoch": str(epoch)}))
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], int]:
+    """Returns the weights in a file and their epoch; raises `RunMissing` or `RunCorrupt`."""
+    if not path.exists():
+        raise RunMissing(f"{path} does not exist. Finish the run first: 'posecache lift'.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            epoch = int((file.metadata() or {})["epoch"])
+            return {name: file.get_tensor(name) for name in file.keys()}, epoch  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+        raise RunCorrupt(f"{path} cannot be read: {error}. Train the run again.") from error
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that float words depend on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+    }

@@ -1,0 +1,97 @@
+"""What can be chosen about stage 2: the samples, the training and the evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Context = Literal["own", "shuffled", "none"]
+
+
+class DataConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """Which samples a lifter sees."""
+
+    keypoint_source: str = "detector"
+    """Name of the 2D joints in the store: `detector`, `gt` or `imported:<name>`."""
+    context: Context = "own"
+    """`own`: the maps of the frame itself; `shuffled`: the maps of a frame of another clip of the
+    same split (same network, no information); `none`: maps of zeros."""
+    context_seed: NonNegativeInt = 0
+    """Seed of the fixed pairing that `shuffled` uses in evaluation."""
+    train_split: str = "train"
+    """Split that the weights are fitted on."""
+    validation_split: str = "validation"
+    """Split that the best epoch is chosen on; never a test split."""
+
+
+class TrainConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """How a lifter is trained. The defaults are those of the published model on Human3.6M."""
+
+    data: DataConfig = DataConfig()
+    """The samples."""
+    epochs: PositiveInt = 50
+    """Passes over the training rows; ignored where `steps` is set."""
+    steps: PositiveInt | None = None
+    """Optimiser steps instead of epochs, rounded up to whole epochs."""
+    batch_size: PositiveInt = 512
+    """Rows per optimiser step."""
+    lr: Annotated[float, Field(gt=0.0)] = 6.4e-4
+    """Peak learning rate."""
+    lr_scales: dict[str, NonNegativeFloat] = {}
+    """Factor on `lr` per parameter group of the lifter (`lifter.param_groups`), by name."""
+    weight_decay: NonNegativeFloat = 0.1
+    """AdamW weight decay, on every parameter."""
+    schedule: Literal["exponential", "cosine", "onecycle", "constant"] = "exponential"
+    """Course of the learning rate over the run."""
+    lr_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.99
+    """Factor per epoch of the exponential schedule."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps of linear warm-up from zero, under any schedule."""
+    flip: bool = True
+    """Mirror each training row with probability 1/2, by reading its flipped view."""
+    grad_clip: Annotated[float, Field(gt=0.0)] | None = None
+    """Largest L2 norm of the gradient; `None`: not clipped."""
+    ema: Fraction | None = None
+    """Decay per step of an exponential moving average of the weights, which is then what is
+    evaluated and kept; `None`: the plain weights."""
+    select: Literal["best", "last"] = "best"
+    """`best`: lowest validation MPJPE; `last`: the last epoch, where there is no validation."""
+    eval_every: PositiveInt = 1
+    """Epochs between two validations; the last epoch is always validated."""
+    validation_flip: bool = False
+    """Average over the flipped view in validation, too (twice the time)."""
+    save_every: PositiveInt = 1
+    """Epochs between two writings of the resumable state."""
+    seed: NonNegativeInt = 0
+    """Seed of the weights, the order of rows, the flips and the drop path."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; `None`: as it is. Another number changes float words."""
+    device: str = "cpu"
+    """Torch device, e.g. `cpu` or `cuda`."""
+    prefetch_batches: PositiveInt = 4
+    """Batches read ahead of the training step."""
+
+
+class EvaluateConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """How a lifter is evaluated."""
+
+    splits: tuple[str, ...] | None = None
+    """Splits to evaluate; `None`: validation and every split whose name starts with `test`."""
+    flip_average: bool = True
+    """Mean of the plain and the un-flipped flipped prediction."""
+    batch_size: PositiveInt = 256
+    """Rows per forward pass."""
+    zero_root: bool = False
+    """Set the predicted root to zero before the error, as the MPI-INF-3DHP protocol does."""
+    pck_threshold_mm: Annotated[float, Field(gt=0.0)] = 150.0
+    """Distance under which a joint counts as correct."""
+    weights: Literal["best", "last"] = "best"
+    """Which weights of the run."""
+    device: str = "cpu"
+    """Torch device."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch; `None`: as it is."""
+    prefetch_batches: PositiveInt = 4
+    """Batches read ahead of the forward pass."""

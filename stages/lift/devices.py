@@ -1,0 +1,36 @@
+"""Torch device, threads and random state for the length of one job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from stages.lift.errors import LiftError
+
+
+def use_device(name: str) -> torch.device:
+    """Returns the device; raises `LiftError` if there is none of that name here."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise LiftError(
+            f"The device {name!r} cannot be used: {reason}. 'posecache doctor' lists the devices."
+        ) from error
+    return device
+
+
+@contextmanager
+def torch_settings(threads: int | None) -> Iterator[None]:
+    """Sets the number of CPU threads; gives them and the random state back afterwards."""
+    before = torch.get_num_threads()
+    with torch.random.fork_rng():
+        if threads:
+            torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -1,0 +1,35 @@
+"""What can go wrong in stage 2, by name."""
+
+from __future__ import annotations
+
+
+class LiftError(ValueError):
+    """Stage 2 cannot go on; the message says what is wrong and what to do next."""
+
+
+class EmptySplit(LiftError):
+    """A split that is asked for holds no usable row."""
+
+
+class RunMismatch(LiftError):
+    """A run directory or its weights belong to other data or another configuration."""
+
+
+class RunMissing(LiftError, FileNotFoundError):
+    """A run directory, or a file that a finished run holds, is not there."""
+
+
+class RunCorrupt(LiftError):
+    """A file of a run directory cannot be read back."""
+
+
+class RunWriteError(LiftError, OSError):
+    """A run directory cannot be written: a full disk, a missing right."""
+
+
+class NotFiniteLoss(LiftError, ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class NotComparable(LiftError):
+    """Two runs were not evaluated on the same frames, so they cannot be paired."""

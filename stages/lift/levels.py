@@ -1,0 +1,29 @@
+"""Which maps of a store a lifter reads."""
+
+from __future__ import annotations
+
+from cache import CacheReader
+from lifter import LIFTERS, build_lifter
+from lifter.config import LifterConfig
+from stages.lift.errors import LiftError
+from stages.lift.samples import store_name
+
+
+def level_names(config: LifterConfig, reader: CacheReader) -> tuple[str, ...]:
+    """Returns the maps that this lifter reads, in its order; none if it reads no maps.
+
+    Raises `LiftError` if the configuration names a level that the store does not have, and
+    `LifterConfigError` for an unknown lifter.
+    """
+    if config.name not in LIFTERS:
+        build_lifter(config)  # says what is wrong with the name
+    if not LIFTERS[config.name].uses_features:
+        return ()
+    present = tuple(reader.levels)
+    missing = [name for name in config.levels or () if name not in present]
+    if missing:
+        raise LiftError(
+            f"lifter.levels names {', '.join(missing)}, but {store_name(reader)} has the levels"
+            f" {', '.join(present)}."
+        )
+    return config.levels or present

@@ -1,0 +1,70 @@
+"""What a lifter says about the samples of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from stages.lift.batches import LiftData
+from stages.lift.prefetch import Prefetch
+from stages.lift.samples import FLIPPED, METRES_PER_MM, PLAIN, mirror
+
+
+def predict_mm(
+    model: nn.Module,
+    data: LiftData,
+    *,
+    batch_size: int,
+    flip_average: bool,
+    device: torch.device,
+    prefetch_batches: int = 4,
+) -> NDArray[np.float64]:
+    """Returns the predicted joints [n, J, 3] in mm, camera frame, relative to the root.
+
+    With `flip_average`, the mean of the plain prediction and the un-mirrored prediction of the
+    flipped view. The model is left in the mode it was in.
+    """
+    predicted = _predict_view(model, data, PLAIN, batch_size, device, prefetch_batches)
+    if flip_average:
+        flipped = _predict_view(model, data, FLIPPED, batch_size, device, prefetch_batches)
+        unmirrored = mirror(flipped, data.reader.label_skeleton.swap)
+        predicted = (predicted + unmirrored) / 2.0
+    return predicted / METRES_PER_MM
+
+
+def _predict_view(
+    model: nn.Module,
+    data: LiftData,
+    view: int,
+    batch_size: int,
+    device: torch.device,
+    prefetch_batches: int,
+) -> NDArray[np.float64]:
+    parts = []
+    batches = data.ordered_batches(batch_size=batch_size, view=view)
+    with (
+        evaluation_mode(model),
+        torch.no_grad(),
+        Prefetch(batches, depth=prefetch_batches) as ahead,
+    ):
+        for host_batch in ahead:
+            batch = host_batch.to(device)
+            output = model(batch.keypoints_2d, batch.reference_points, batch.levels)
+            parts.append(output.to(torch.float64).cpu().numpy())
+    return np.concatenate(parts)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Switches a model to evaluation mode and back."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

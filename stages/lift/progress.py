@@ -1,0 +1,70 @@
+"""What a training run reports while it works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """One report; the validation error is `None` where the epoch was not validated."""
+
+    epoch: int
+    num_epochs: int
+    fraction: float  # of the whole run
+    loss_mm: float
+    validation_mpjpe_mm: float | None
+    is_best: bool
+    lr: float
+    samples_per_s: float
+    wait_fraction: float  # of the training time spent waiting for batches
+    eta_s: float
+    epoch_ended: bool
+
+    def line(self) -> str:
+        """Returns the report as one line of text."""
+        validation = "-" if self.validation_mpjpe_mm is None else f"{self.validation_mpjpe_mm:.1f}"
+        return (
+            f"epoch {self.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}"
+            f"  {100 * self.fraction:5.1f} %"
+            f"  loss {self.loss_mm:6.1f} mm"
+            f"  val {validation:>5}{'*' if self.is_best else ' '}mm"
+            f"  lr {self.lr:.2e}"
+            f"  {self.samples_per_s:6.0f} samples/s"
+            f"  wait {100 * self.wait_fraction:4.1f} %"
+            f"  ETA {format_duration(self.eta_s)}"
+        )
+
+
+Report = Callable[[TrainProgress], None]
+
+
+def format_duration(seconds: float) -> str:
+    """Returns e.g. `3:20` or `1:02:03`."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours}:{minutes:02d}:{whole % 60:02d}"
+    return f"{minutes}:{whole % 60:02d}"
+
+
+class Clock:
+    """Time of this process on the run, and the time left at its pace."""
+
+    def __init__(self, *, steps_done: int, num_steps: int) -> None:
+        self._start_s = time.perf_counter()
+        self._first_step = steps_done
+        self._num_steps = num_steps
+
+    def elapsed_s(self) -> float:
+        """Seconds since the clock was made."""
+        return time.perf_counter() - self._start_s
+
+    def eta_s(self, step: int) -> float:
+        """Seconds left after `step` steps of the run, validations included."""
+        steps_here = step - self._first_step
+        if steps_here <= 0:
+            return 0.0
+        return self.elapsed_s() / steps_here * (self._num_steps - step)

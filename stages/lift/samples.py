@@ -1,0 +1,188 @@
+"""The usable rows of one split, with everything but the maps in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache import CacheReader, FrameStatus, convert_keypoints
+from cache.coords import apply_affine, crop_px_to_unit, normalize_screen
+from stages.lift.config import DataConfig
+from stages.lift.errors import EmptySplit, LiftError
+
+PLAIN, FLIPPED = 0, 1
+METRES_PER_MM = 1e-3
+
+
+@dataclass(frozen=True)
+class Samples:
+    """`n` samples of one split; arrays with a leading `V` hold the plain and the flipped view.
+
+    The flipped view is a mirrored world: x is negated and left and right joints are exchanged, so
+    that a lifter sees an ordinary person.
+    """
+
+    split: str
+    rows: NDArray[np.int64]  # [n] row of the store, ascending
+    clips: NDArray[np.int64]  # [n] code of the clip
+    keypoints_px: NDArray[np.float32]  # [n, J, 2] of the picture, plain view
+    keypoints_2d: NDArray[np.float32]  # [V, n, J, 2] screen-normalised
+    reference_points: NDArray[np.float32]  # [V, n, J, 2] unit frame of the crop
+    target_m: NDArray[np.float32]  # [V, n, J, 3] camera frame, relative to the root
+    valid: NDArray[np.bool_]  # [V, n, J]
+    dropped: Mapping[str, int]  # rows left out, by reason
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def load_samples(
+    reader: CacheReader,
+    split: str,
+    config: DataConfig,
+    *,
+    flipped: bool,
+    complete_labels: bool = False,
+) -> Samples:
+    """Returns the samples of `split`, with both views if `flipped`.
+
+    Rows whose status is not OK or whose root has no label are left out and counted; so are, with
+    `complete_labels`, those in which any joint has none.
+    Raises `EmptySplit` if nothing is left, `LiftError` for a keypoint source or a view that the
+    store does not hold or for keypoints that are not finite.
+    """
+    require_source(reader, config.keypoint_source)
+    if flipped and "flipped" not in reader.views:
+        raise LiftError(
+            f"{store_name(reader)} holds the views {', '.join(reader.views)}, but flip augmentation"
+            " and flip averaging read the flipped one. Extract it (crop.flip=true) or switch both"
+            " off (train.flip=false, evaluate.flip_average=false)."
+        )
+    rows, dropped = usable_rows(reader, split, complete_labels=complete_labels)
+    skeleton = reader.label_skeleton
+    swap = skeleton.swap
+    joints_mm = reader.labels("joints_3d_mm")[rows].astype(np.float64)
+    relative = (joints_mm - joints_mm[:, skeleton.root, None]) * METRES_PER_MM
+    valid = reader.labels("valid")[rows]
+    relative[~valid] = 0.0
+    keypoints, references, targets, valids = [], [], [], []
+    plain_px = np.empty(0)
+    for view in (PLAIN, FLIPPED) if flipped else (PLAIN,):
+        points_px = _keypoints_px(reader, rows, config.keypoint_source, view)
+        screen, unit = _frames_of(reader, rows, points_px, view)
+        target = relative
+        if view == PLAIN:
+            plain_px = points_px
+        if view == FLIPPED:
+            screen = mirror(screen, swap)
+            unit = unit[:, swap]
+            target = mirror(relative, swap)
+        keypoints.append(screen.astype(np.float32))
+        references.append(unit.astype(np.float32))
+        targets.append(target.astype(np.float32))
+        valids.append(valid[:, swap] if view == FLIPPED else valid)
+    return Samples(
+        split=split,
+        rows=rows,
+        clips=reader.index("clip").codes[rows].astype(np.int64),
+        keypoints_px=plain_px.astype(np.float32),
+        keypoints_2d=np.stack(keypoints),
+        reference_points=np.stack(references),
+        target_m=np.stack(targets),
+        valid=np.stack(valids),
+        dropped=dropped,
+    )
+
+
+def mirror(points: NDArray[Any], swap: NDArray[Any]) -> NDArray[Any]:
+    """Returns `points` [..., J, 2|3] of the mirrored world: x negated, left and right exchanged.
+
+    It is its own inverse.
+    """
+    mirrored = points[..., swap, :].copy()
+    mirrored[..., 0] *= -1.0
+    return mirrored
+
+
+def splits_of(reader: CacheReader) -> tuple[str, ...]:
+    """Names of the splits that have rows, in the order of the vocabulary."""
+    column = reader.index("split")
+    used = set(np.unique(column.codes).tolist())
+    return tuple(name for code, name in enumerate(column.vocabulary or ()) if code in used)
+
+
+def usable_rows(
+    reader: CacheReader, split: str, *, complete_labels: bool = False
+) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Returns the rows of `split` that can be used and the counts of the others by reason."""
+    if split not in splits_of(reader):
+        raise EmptySplit(
+            f"{store_name(reader)} has no rows of the split {split!r};"
+            f" it has {', '.join(splits_of(reader)) or 'none'}."
+        )
+    column = reader.index("split")
+    code = (column.vocabulary or ()).index(split)
+    rows = np.flatnonzero(column.codes == code)
+    status = reader.status(rows=rows)
+    valid = reader.labels("valid")[rows]
+    labelled = valid.all(axis=1) if complete_labels else valid[:, reader.label_skeleton.root]
+    is_ok = status == FrameStatus.OK
+    dropped = Counter(FrameStatus(int(code)).name for code in status[~is_ok])
+    if (is_ok & ~labelled).any():
+        reason = "INCOMPLETE_LABEL" if complete_labels else "NO_ROOT_LABEL"
+        dropped[reason] = int((is_ok & ~labelled).sum())
+    kept = rows[is_ok & labelled].astype(np.int64)
+    if not len(kept):
+        raise EmptySplit(
+            f"No row of the split {split!r} of {store_name(reader)} can be used: {dict(dropped)}."
+            " 'posecache cache info' lists the reasons."
+        )
+    return kept, dict(sorted(dropped.items()))
+
+
+def require_source(reader: CacheReader, source: str) -> None:
+    """Raises `LiftError` if the store does not hold these keypoints."""
+    if source not in reader.spec.keypoint_sources:
+        raise LiftError(
+            f"{store_name(reader)} has no keypoints {source!r};"
+            f" it has {', '.join(reader.spec.keypoint_sources)}. Set train.data.keypoint_source."
+        )
+
+
+def store_name(reader: CacheReader) -> str:
+    """Returns the names of the stores behind `reader`."""
+    return " + ".join(path.name for path in reader.paths)
+
+
+def _keypoints_px(
+    reader: CacheReader, rows: NDArray[np.int64], source: str, view: int
+) -> NDArray[np.float64]:
+    """Keypoints [n, J, 2] in the joints of the labels, px of the unmirrored picture."""
+    points = reader.keypoints(source, view, rows=rows)[..., :2].astype(np.float64)
+    if source != "gt":
+        points = convert_keypoints(points, reader.skeleton, reader.label_skeleton)
+    if not np.isfinite(points).all():
+        bad = rows[~np.isfinite(points).all(axis=(1, 2))]
+        raise LiftError(
+            f"Keypoints {source!r} of {store_name(reader)} are not finite in {len(bad)} rows with"
+            f" status OK (first: {bad[:5].tolist()}). 'posecache cache verify' checks the store."
+        )
+    return points
+
+
+def _frames_of(
+    reader: CacheReader,
+    rows: NDArray[np.int64],
+    points_px: NDArray[np.float64],
+    view: int,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Screen-normalised and unit points [n, J, 2] of one view, joints in the person's own order."""
+    screen = normalize_screen(points_px, reader.image_size()[rows])
+    crop_px = apply_affine(reader.affine(view, rows=rows), points_px)
+    # Lifters that want another rule than the published one move the points per level themselves.
+    return screen, crop_px_to_unit(crop_px, reader.spec.crop_size, rule="published")

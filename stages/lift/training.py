@@ -1,0 +1,321 @@
+"""Training of a lifter from a store: resumable, chosen on the validation split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cache import CacheReader
+from lifter import param_groups
+from lifter.config import LifterConfig
+from stages.lift.averages import WeightAverage
+from stages.lift.batches import LiftData
+from stages.lift.checkpoints import (
+    RunDescription,
+    build_model,
+    claim,
+    versions,
+    write_weights,
+)
+from stages.lift.config import TrainConfig
+from stages.lift.devices import torch_settings, use_device
+from stages.lift.epoch import run_epoch
+from stages.lift.errors import EmptySplit, LiftError, NotFiniteLoss
+from stages.lift.identity import describe
+from stages.lift.levels import level_names
+from stages.lift.optimizer import build_optimizer
+from stages.lift.predictions import predict_mm
+from stages.lift.progress import Clock, Report, TrainProgress
+from stages.lift.rundir import (
+    CURVES_FILE,
+    STATE_FILE,
+    WEIGHTS_FILES,
+    append_log,
+    open_run,
+    write_log,
+)
+from stages.lift.samples import METRES_PER_MM, splits_of
+from stages.lift.state import TrainState
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """The end of a training run."""
+
+    run_dir: Path
+    num_epochs: int
+    best_epoch: int
+    best_mpjpe_mm: float | None  # of the validation split; None if it was not consulted
+    num_parameters: int
+    dropped_rows: Mapping[str, Mapping[str, int]]
+    resumed_from: int | None  # epochs that were already finished
+    seconds: float
+    up_to_date: bool  # nothing was left to do
+
+
+def train(
+    config: TrainConfig,
+    lifter_config: LifterConfig,
+    reader: CacheReader,
+    run_dir: Path | str,
+    *,
+    progress: Report | None = None,
+) -> TrainSummary:
+    """Trains a lifter, or goes on where the run directory stopped, and returns a summary.
+
+    The same arguments give the same weights, bit for bit, however often the process is killed, on
+    one type of machine with one set of versions. Only `config.data.validation_split` is consulted
+    to choose the best epoch.
+
+    Raises:
+        EmptySplit: no usable rows to train on or to choose the best epoch on.
+        RunMismatch: the directory holds another run, or another process trains in it.
+        NotFiniteLoss: the loss became NaN or infinite; the last saved epoch stays.
+        LiftError: a configuration that does not fit the store.
+        RunWriteError: the directory cannot be written.
+    """
+    run_dir = Path(run_dir)
+    _check_splits(config, reader)
+    with open_run(run_dir), torch_settings(config.threads):
+        return _Training(config, lifter_config, reader, run_dir).run(progress)
+
+
+class _Training:
+    """One run: the data, the state and the files."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        lifter_config: LifterConfig,
+        reader: CacheReader,
+        run_dir: Path,
+    ) -> None:
+        self.config = config
+        self.run_dir = run_dir
+        self.device = use_device(config.device)
+        torch.manual_seed(config.seed)
+        names = level_names(lifter_config, reader)
+        trained_on = describe(reader, config.data, names)
+        model = build_model(lifter_config, trained_on).to(self.device)
+        pin = self.device.type == "cuda"
+        self.data = LiftData(
+            reader,
+            config.data.train_split,
+            config=config.data,
+            level_names=names,
+            flipped=config.flip,
+            pin=pin,
+        )
+        self.validation = (
+            LiftData(
+                reader,
+                config.data.validation_split,
+                config=config.data,
+                level_names=names,
+                flipped=config.validation_flip,
+                pin=pin,
+            )
+            if config.data.validation_split in splits_of(reader)
+            else None
+        )
+        self.steps_per_epoch = -(-len(self.data) // config.batch_size)
+        steps = config.steps or config.epochs * self.steps_per_epoch
+        self.num_epochs = -(-steps // self.steps_per_epoch)
+        self.num_steps = self.num_epochs * self.steps_per_epoch
+        average = None if config.ema is None else WeightAverage(model, decay=config.ema)
+        self.state = TrainState(model, build_optimizer(model, config), average)
+        self.description = RunDescription(
+            train=config,
+            lifter=lifter_config,
+            trained_on=trained_on,
+            num_parameters=sum(p.numel() for p in model.parameters()),
+            parameter_groups={
+                name: sum(p.numel() for p in group) for name, group in param_groups(model).items()
+            },
+            dropped_rows={
+                data.samples.split: dict(data.samples.dropped)
+                for data in (self.data, self.validation)
+                if data
+            },
+            versions=versions(),
+        )
+
+    def run(self, progress: Report | None) -> TrainSummary:
+        began = time.perf_counter()
+        state, config = self.state, self.config
+        state_path = self.run_dir / STATE_FILE
+        resumed_from = None
+        if claim(self.run_dir, self.description) and state_path.exists():
+            state.restore(state_path)
+            resumed_from = state.epoch
+        up_to_date = state.epoch == self.num_epochs and (self.run_dir / CURVES_FILE).exists()
+        if not up_to_date:
+            write_log(self.run_dir, state.history)
+            clock = Clock(steps_done=state.epoch * self.steps_per_epoch, num_steps=self.num_steps)
+            while state.epoch < self.num_epochs:
+                self._epoch(clock, progress)
+                if state.epoch % config.save_every == 0 or state.epoch == self.num_epochs:
+                    state.save(state_path)
+            self._finish()
+        assert state.best_epoch is not None
+        return TrainSummary(
+            run_dir=self.run_dir,
+            num_epochs=self.num_epochs,
+            best_epoch=state.best_epoch,
+            best_mpjpe_mm=state.best_mpjpe_mm,
+            num_parameters=self.description.num_parameters,
+            dropped_rows=self.description.dropped_rows,
+            resumed_from=resumed_from,
+            seconds=time.perf_counter() - began,
+            up_to_date=up_to_date,
+        )
+
+    def _epoch(self, clock: Clock, progress: Report | None) -> None:
+        state, config = self.state, self.config
+        number = state.epoch + 1
+        first_step = state.epoch * self.steps_per_epoch
+        result = None
+        for result in run_epoch(
+            state,
+            self.data,
+            config=config,
+            device=self.device,
+            steps_per_epoch=self.steps_per_epoch,
+            num_steps=self.num_steps,
+        ):
+            if progress and not result.ended:
+                step = first_step + result.steps
+                progress(
+                    TrainProgress(
+                        epoch=number,
+                        num_epochs=self.num_epochs,
+                        fraction=step / self.num_steps,
+                        loss_mm=result.loss_mm,
+                        validation_mpjpe_mm=None,
+                        is_best=False,
+                        lr=result.lr,
+                        samples_per_s=result.samples_per_s,
+                        wait_fraction=result.wait_fraction,
+                        eta_s=clock.eta_s(step),
+                        epoch_ended=False,
+                    )
+                )
+        assert result is not None
+        assert result.ended
+        state.epoch = number
+        validation_mm = self._validate() if self._is_validated(number) else None
+        is_best = self._keep_best(number, validation_mm)
+        step = first_step + result.steps
+        entry = {
+            "epoch": number,
+            "step": step,
+            "loss_mm": result.loss_mm,
+            "validation_mpjpe_mm": validation_mm,
+            "best": is_best,
+            "lr": result.lr,
+            "samples_per_s": round(result.samples_per_s, 1),
+            "wait_fraction": round(result.wait_fraction, 4),
+            "elapsed_s": round(clock.elapsed_s(), 3),
+        }
+        state.history.append(entry)
+        append_log(self.run_dir, entry)
+        if progress:
+            progress(
+                TrainProgress(
+                    epoch=number,
+                    num_epochs=self.num_epochs,
+                    fraction=step / self.num_steps,
+                    loss_mm=result.loss_mm,
+                    validation_mpjpe_mm=validation_mm,
+                    is_best=is_best,
+                    lr=result.lr,
+                    samples_per_s=result.samples_per_s,
+                    wait_fraction=result.wait_fraction,
+                    eta_s=clock.eta_s(step),
+                    epoch_ended=True,
+                )
+            )
+
+    def _is_validated(self, epoch: int) -> bool:
+        return self.validation is not None and (
+            epoch % self.config.eval_every == 0 or epoch == self.num_epochs
+        )
+
+    def _validate(self) -> float:
+        """MPJPE [mm] of the kept weights on the validation split."""
+        assert self.validation is not None
+        samples = self.validation.samples
+        with _averaged(self.state):
+            predicted_mm = predict_mm(
+                self.state.model,
+                self.validation,
+                batch_size=self.config.batch_size,
+                flip_average=self.config.validation_flip,
+                device=self.device,
+                prefetch_batches=self.config.prefetch_batches,
+            )
+        error_mm = np.linalg.norm(predicted_mm - samples.target_m[0] / METRES_PER_MM, axis=-1)
+        mpjpe_mm = float(error_mm[samples.valid[0]].mean())
+        if not np.isfinite(mpjpe_mm):
+            raise NotFiniteLoss(
+                f"The validation error became {mpjpe_mm} after epoch {self.state.epoch}."
+                " Lower train.lr or set train.grad_clip=1.0."
+            )
+        return mpjpe_mm
+
+    def _keep_best(self, epoch: int, validation_mm: float | None) -> bool:
+        state = self.state
+        if self.config.select == "last":
+            is_best = epoch == self.num_epochs
+        else:
+            is_best = validation_mm is not None and (
+                state.best_mpjpe_mm is None or validation_mm < state.best_mpjpe_mm
+            )
+        if is_best:
+            state.best_epoch, state.best_mpjpe_mm = epoch, validation_mm
+            path = self.run_dir / WEIGHTS_FILES["best"]
+            write_weights(path, state.weights(), epoch=epoch)
+        return is_best
+
+    def _finish(self) -> None:
+        """Writes what only a finished run has; the picture last, as the mark of completeness."""
+        from stages.lift.figures import plot_curves  # matplotlib takes a second to import
+
+        last = self.run_dir / WEIGHTS_FILES["last"]
+        write_weights(last, self.state.weights(), epoch=self.state.epoch)
+        plot_curves({self.run_dir.name: self.state.history}, self.run_dir / CURVES_FILE)
+
+
+@contextmanager
+def _averaged(state: TrainState) -> Iterator[None]:
+    """Puts the moving average into the model, and the trained weights back."""
+    if state.average is None:
+        yield
+        return
+    trained = {name: t.detach().clone() for name, t in state.model.state_dict().items()}
+    state.model.load_state_dict(state.average.weights)
+    try:
+        yield
+    finally:
+        state.model.load_state_dict(trained)
+
+
+def _check_splits(config: TrainConfig, reader: CacheReader) -> None:
+    data, present = config.data, splits_of(reader)
+    for name in (data.train_split, data.validation_split):
+        if name.startswith("test"):
+            raise LiftError(
+                f"The split {name!r} is a test split: nothing is trained or chosen on it."
+                " Set train.data.train_split and train.data.validation_split to others."
+            )
+    if config.select == "best" and data.validation_split not in present:
+        raise EmptySplit(
+            f"The best epoch is chosen on the split {data.validation_split!r}, but the store has"
+            f" {', '.join(present) or 'no rows'}. Hold out some subjects, or set train.select=last."
+        )
