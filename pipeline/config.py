@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
 
@@ -12,7 +12,7 @@ from lifter.config import LifterConfig
 from pipeline import settings
 from stages.extract.chunks import ExtractConfig
 from stages.extract.crops import CropConfig
-from stages.extract.train_config import TrainDetectorConfig
+from stages.extract.train_detector import TrainDetectorConfig
 from stages.lift.config import EvaluateConfig, TrainConfig
 
 
@@ -28,18 +28,42 @@ class DatasetConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstr
     options: dict[str, Any] = {}
     """Further arguments of the adapter, e.g. `fps`, `stride`, `subjects`."""
 
+    def arguments(self) -> dict[str, Any]:
+        """Return what the adapter is built with."""
+        root = {} if self.root is None else {"root": self.root}
+        return {**root, **self.options}
+
+
+class TapConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """A place in the detector from which a feature level is read."""
+
+    name: str
+    """Name of the level in the store."""
+    module: str
+    """Dotted path of the module."""
+    stride: PositiveInt
+    """Crop px per cell."""
+    index: NonNegativeInt | None = None
+    """Which of the module's outputs, where it returns several."""
+
 
 class DetectorConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
     """The frozen 2D detector."""
 
     name: str
     """What the store is called after."""
-    folder: Path | None = None
-    """Folder written by `posecache train-detector`; `None`: a shipped detector or an mmpose one."""
-    config: Path | None = None
-    """mmpose config file, together with `weights`."""
+    folder: str | None = None
+    """Folder written by `posecache train-detector`; `shipped:<name>` is one that comes along."""
+    config: str | None = None
+    """Instead of `folder`: an mmpose config file; `mmpose:<path>` is one that mmpose ships."""
     weights: Path | None = None
-    """Checkpoint (.safetensors or .pth) of `config`."""
+    """Checkpoint of `config`, .safetensors or .pth."""
+    taps: tuple[TapConfig, ...] | None = None
+    """Feature levels, finest first; `None`: those of HRNet that the published lifter reads."""
+    skeleton: str | None = None
+    """Joint set, where the mmpose config does not tell."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the network; recorded in the store."""
     device: str = "cpu"
     """Torch device of the forward pass."""
 
@@ -125,7 +149,7 @@ def load_config(
     if lifter:
         tree = settings.assign(tree, "lifter.name", lifter)
     if device:
-        for owner in ("detector", "detector_training", "train", "evaluate"):
+        for owner in ("detector", "train", "evaluate"):
             tree = settings.assign(tree, f"{owner}.device", device)
     for text in sets:
         tree = settings.assign(tree, *settings.parse_set(text))

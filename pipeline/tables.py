@@ -138,3 +138,108 @@ def _rows(rows: Sequence[int] | None) -> str:
 def _brief(value: Any, limit: int = 100) -> str:
     text = str(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def seconds_text(seconds: Mapping[str, float]) -> str:
+    """Return e.g. `extract 61 s, train and evaluate 320 s`."""
+    return ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
+
+
+_METRICS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm", "pck", "auc")
+_METRIC_NAMES = ("MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "PCK", "AUC")
+
+
+def split_table(metrics: Mapping[str, Any]) -> Table:
+    """Return one line per split, frame-wise and action-wise means; mm, and % for PCK and AUC."""
+    title = f"{metrics['lifter']}, keypoints {metrics['keypoint_source']}, context "
+    table = Table(title=title + (metrics["context"] or "none"), title_justify="left")
+    table.add_column("split")
+    table.add_column("mean over")
+    table.add_column("frames", justify="right")
+    for name in _METRIC_NAMES:
+        table.add_column(name, justify="right")
+    for split, found in metrics["splits"].items():
+        frames = f"{found['num_frames']:,}"
+        table.add_row(split, "frames", frames, *_metric_cells(found["frame_wise"]))
+        table.add_row("", "actions", "", *_metric_cells(found["action_wise"]))
+    return table
+
+
+def action_table(metrics: Mapping[str, Any], split: str) -> Table:
+    """Return one line per action of a split."""
+    table = Table(title=f"{split}, by action", title_justify="left")
+    table.add_column("action")
+    table.add_column("frames", justify="right")
+    for name in _METRIC_NAMES:
+        table.add_column(name, justify="right")
+    for action, found in metrics["splits"][split]["per_action"].items():
+        table.add_row(action, f"{found['num_frames']:,}", *_metric_cells(found))
+    return table
+
+
+def joint_table(metrics: Mapping[str, Any]) -> Table:
+    """Return MPJPE in mm by joint and split."""
+    splits = metrics["splits"]
+    table = Table("joint", title="MPJPE by joint", title_justify="left")
+    for split in splits:
+        table.add_column(split, justify="right")
+    for joint in next(iter(splits.values()))["per_joint"]:
+        table.add_row(joint, *(f"{found['per_joint'][joint]:.1f}" for found in splits.values()))
+    return table
+
+
+def change_table(base: str, other: Mapping[str, Any]) -> Table:
+    """Return the MPJPE of two runs, their difference and its interval, by split."""
+    title = f"A = {base}\nB = {other['run']}"
+    table = Table("split", title=title, title_justify="left")
+    for name in ("A MPJPE", "B MPJPE", "B - A", "95 % interval over clips"):
+        table.add_column(name, justify="right")
+    for split, found in other["splits"].items():
+        style = ("green" if found["difference_mm"] < 0 else "red") if found["resolved"] else None
+        table.add_row(
+            split,
+            f"{found['base_mm']:.1f}",
+            f"{found['run_mm']:.1f}",
+            f"{found['difference_mm']:+.1f}",
+            f"{found['low_mm']:+.1f} .. {found['high_mm']:+.1f}",
+            style=style,
+        )
+    return table
+
+
+def changed_settings_table(other: Mapping[str, Any]) -> Table:
+    """Return the settings in which two runs differ."""
+    table = Table("setting", "", title="settings that differ", title_justify="left")
+    for line in other["settings"]:
+        key, _, values = line.partition(": ")
+        table.add_row(key, values.replace("stored ", "A ").replace("asked ", "B "))
+    return table
+
+
+def _metric_cells(found: Mapping[str, Any]) -> list[str]:
+    cells = []
+    for name in _METRICS:
+        value = found[name]
+        if value is None:
+            cells.append("-")
+        else:
+            cells.append(f"{value:.1f}" if name.endswith("_mm") else f"{100 * value:.1f} %")
+    return cells
+
+
+def detector_error_table(groups: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the 2D error of a detector by group of rows."""
+    table = Table("rows of", title="2D error", title_justify="left")
+    for name in ("rows", "mean px", "median px", "mean crop px", "median crop px", "PCK@0.05"):
+        table.add_column(name, justify="right")
+    for name, found in groups.items():
+        table.add_row(
+            name,
+            f"{found['num_rows']:,}",
+            f"{found['mean_px']:.2f}",
+            f"{found['median_px']:.2f}",
+            f"{found['mean_crop_px']:.2f}",
+            f"{found['median_crop_px']:.2f}",
+            f"{100 * found['pck']:.1f} %",
+        )
+    return table

@@ -1,0 +1,52 @@
+"""`posecache train-detector`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import load_config
+from pipeline.console import Meter, console, print_json
+from pipeline.runs import PROVENANCE_FILE, provenance, writable_folder, write_json
+from pipeline.tables import detector_error_table
+from stages.extract.datasets import build_dataset
+from stages.extract.train_detector import train_detector
+
+
+def run_train_detector(
+    preset: str,
+    *,
+    out: Path | None,
+    dataset: str | None,
+    device: str | None,
+    sets: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Train a detector on a dataset's 2D labels, or go on where it was stopped."""
+    config = load_config(preset, dataset=dataset, device=device, sets=sets)
+    screen = console(quiet=as_json)
+    folder = out or config.runs_root / f"detector-{config.dataset.name}"
+    writable_folder(folder, "runs_root")
+    source = build_dataset(config.dataset.name, **config.dataset.arguments())
+    settings = config.detector_training
+    start = time.perf_counter()
+
+    def report(record: dict[str, Any]) -> None:
+        fraction = record["step"] / settings.steps
+        if settings.max_minutes is not None:
+            spent = (time.perf_counter() - start) / 60
+            fraction = max(fraction, spent / settings.max_minutes)
+        shown = [f"{key} {record[key]}" for key in ("loss", "crops_per_s") if key in record]
+        meter.update("detector", min(fraction, 0.999), "  ".join(shown))
+
+    with Meter(screen) as meter:
+        metrics = train_detector(source, source, settings, folder, progress=report)
+        meter.update("detector", 1.0, f"step {metrics['steps']}")
+    write_json(folder / PROVENANCE_FILE, provenance({"train": time.perf_counter() - start}))
+    if as_json:
+        print_json({"folder": str(folder), **metrics})
+        return
+    screen.print(detector_error_table(metrics["validation"]))
+    screen.print(f"detector: {folder}  use it: --set detector.folder={folder}", soft_wrap=True)

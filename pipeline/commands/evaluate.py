@@ -1,0 +1,57 @@
+"""`posecache evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.config import RunConfig
+from pipeline.console import console, print_json
+from pipeline.errors import PipelineError
+from pipeline.lifting import draw_frames
+from pipeline.runs import CONFIG_FILE, METRICS_FILE, find_run, read_json
+from pipeline.settings import assign, parse_set, validate
+from pipeline.stores import open_store, store_path
+from pipeline.tables import action_table, joint_table, split_table
+from stages.extract.datasets import DatasetError, build_dataset
+from stages.lift import evaluate_run
+
+
+def run_evaluate(
+    run: Path | None, *, store: Path | None, sets: Sequence[str], as_json: bool
+) -> None:
+    """Evaluate a run with the configuration that it was made with, changed by `sets`."""
+    changes = [parse_set(text) for text in sets]
+    runs_root = next((Path(str(value)) for key, value in changes if key == "runs_root"), Path("runs"))
+    run_dir = find_run(run, runs_root)
+    config_file = run_dir / CONFIG_FILE
+    if not config_file.is_file():
+        raise PipelineError(
+            f"{run_dir}: has no {CONFIG_FILE}, so it was not finished. "
+            "Repeat the command that began it; it goes on from the last epoch."
+        )
+    tree = read_json(config_file)
+    for key, value in changes:
+        tree = assign(tree, key, value)
+    config = validate(RunConfig, tree)
+    reader = open_store(store or store_path(config))
+    evaluations = evaluate_run(run_dir, reader, config.evaluate)
+    try:
+        dataset = build_dataset(config.dataset.name, **config.dataset.arguments())
+    except DatasetError:
+        pictures: tuple[Path, ...] = ()
+    else:
+        pictures = draw_frames(evaluations, reader, dataset, run_dir)
+    metrics = read_json(run_dir / METRICS_FILE)
+    if as_json:
+        print_json(metrics)
+        return
+    screen = console()
+    screen.print(split_table(metrics))
+    for split in metrics["splits"]:
+        if split.startswith("test"):
+            screen.print(action_table(metrics, split))
+    screen.print(joint_table(metrics))
+    screen.print(f"run: {run_dir}", soft_wrap=True)
+    for picture in pictures:
+        screen.print(f"picture: {picture}", soft_wrap=True)

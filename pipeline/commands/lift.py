@@ -1,0 +1,77 @@
+"""`posecache lift`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from cache import CacheReader
+from pipeline.config import load_config
+from pipeline.console import Meter, console, print_json
+from pipeline.extraction import ensure_store
+from pipeline.lifting import LiftedRun, lift, progress_note, run_directory
+from pipeline.tables import action_table, split_table
+from stages.extract.datasets import build_dataset
+from stages.lift import TrainProgress
+
+
+def run_lift(
+    preset: str,
+    *,
+    dataset: str | None,
+    detector: str | None,
+    lifter: str | None,
+    device: str | None,
+    sets: Sequence[str],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make the store if it is missing, train, evaluate, and print the result."""
+    config = load_config(
+        preset, dataset=dataset, detector=detector, lifter=lifter, device=device, sets=sets
+    )
+    screen = console(quiet=as_json)
+    state = ensure_store(config, screen, dry_run=dry_run)
+    if dry_run:
+        run_dir = None
+        if state.complete:
+            run_dir = str(run_directory(config, CacheReader(state.path)))
+        plan = {"store": str(state.path), "store_complete": state.complete, "run": run_dir}
+        if as_json:
+            print_json(plan)
+        else:
+            screen.print(f"would train {config.lifter.name} into {run_dir or config.runs_root}")
+        return
+    reader = CacheReader(state.path)
+
+    def report(progress: TrainProgress) -> None:
+        meter.update(config.lifter.name, min(progress.fraction, 0.999), progress_note(progress))
+
+    with Meter(screen) as meter:
+        source = build_dataset(config.dataset.name, **config.dataset.arguments())
+        run = lift(config, reader, dataset=source, report=report)
+        done = "up to date" if run.up_to_date else f"{run.seconds_train:.0f} s"
+        meter.update(config.lifter.name, 1.0, done)
+    if as_json:
+        print_json(_as_json(run))
+        return
+    if run.up_to_date:
+        screen.print(f"{run.run_dir}: up to date, nothing to do.", soft_wrap=True)
+    screen.print(split_table(run.metrics))
+    for split in run.metrics["splits"]:
+        if split.startswith("test"):
+            screen.print(action_table(run.metrics, split))
+    screen.print(f"run: {run.run_dir}", soft_wrap=True)
+    for picture in run.pictures:
+        screen.print(f"picture: {picture}", soft_wrap=True)
+
+
+def _as_json(run: LiftedRun) -> dict[str, Any]:
+    summary = asdict(run.summary)
+    return {
+        **{key: str(value) if key == "run_dir" else value for key, value in summary.items()},
+        "up_to_date": run.up_to_date,
+        "metrics": run.metrics,
+        "pictures": [str(picture) for picture in run.pictures],
+    }

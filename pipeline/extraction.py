@@ -1,0 +1,130 @@
+"""Stage 1 as the commands see it: which store, is it up to date, make it so."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cache import CacheError, CacheReader
+from cache.fingerprint import canonical_json, diff_identities
+from pipeline.config import RunConfig
+from pipeline.console import Meter
+from pipeline.detectors import build_detector, detector_files
+from pipeline.errors import PipelineError
+from pipeline.runs import provenance, read_json, writable_folder, write_json
+from pipeline.stores import store_path
+from pipeline.tables import size_text
+from stages.extract.chunks import ExtractProgress, ExtractSummary, extract
+from stages.extract.datasets import Dataset, build_dataset
+
+
+@dataclass(frozen=True)
+class StoreState:
+    """A store and what was done for it."""
+
+    path: Path
+    complete: bool
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    summary: ExtractSummary | None = None
+
+
+def request_of(config: RunConfig) -> dict[str, Any]:
+    """Return what was asked for, with the bytes of the detector's files instead of their paths.
+
+    It is kept beside the store, so that a second `extract` knows without loading mmpose that
+    there is nothing to do, and stage 2 that this is the store it wants.
+    """
+    network, weights = detector_files(config.detector)
+    tree = config.dump()
+    detector = {
+        key: tree["detector"][key] for key in ("taps", "skeleton", "precision", "device")
+    }
+    return {
+        "dataset": {key: tree["dataset"][key] for key in ("name", "options")},
+        "detector": {**detector, "config": _sha256(network), "weights": _sha256(weights)},
+        "crop": tree["crop"],
+        "extract": {
+            key: value for key, value in tree["extract"].items() if key not in _NOT_IN_RESULT
+        },
+    }
+
+
+def ensure_store(
+    config: RunConfig, screen: Console, *, dry_run: bool = False, trust_complete: bool = True
+) -> StoreState:
+    """Return the complete store of `config`, extracting what is missing of it.
+
+    A complete store is taken as it is when the request beside it is the one of `config`, or, with
+    `trust_complete`, when there is no request to compare (a store copied from another machine).
+    Otherwise the store itself is asked, which refuses another detector, crop or dataset.
+
+    Raises:
+        CacheMismatch: the store at this path was made of something else; every key is named.
+    """
+    path = store_path(config)
+    if _is_up_to_date(config, path, trust_complete=trust_complete):
+        screen.print(f"{path}: up to date, nothing to extract.", soft_wrap=True)
+        return StoreState(path, complete=True)
+    dataset = build_dataset(config.dataset.name, **config.dataset.arguments())
+    start = time.perf_counter()
+    detector = build_detector(config.detector, threads=config.extract.threads)
+    loaded = time.perf_counter()
+    if dry_run:
+        _say_plan(config, dataset, path, detector.levels, screen)
+        return StoreState(path, complete=False)
+    writable_folder(config.data_root, "data_root")
+    with Meter(screen) as meter:
+
+        def report(progress: ExtractProgress) -> None:
+            rate = f"{progress.rows_per_s:.0f} frames/s"
+            meter.update("extract", min(progress.fraction, 0.999), rate)
+
+        summary = extract(
+            dataset, detector, config.crop, path, config.extract, progress=report
+        )
+        meter.update("extract", 1.0, f"{summary.seconds:.0f} s")
+    done = time.perf_counter()
+    write_json(_request_file(path), request_of(config))
+    seconds = {"load detector": loaded - start, "extract": done - loaded}
+    write_json(path.with_suffix(".provenance.json"), provenance(seconds))
+    return StoreState(path, complete=True, seconds=seconds, summary=summary)
+
+
+def _is_up_to_date(config: RunConfig, path: Path, *, trust_complete: bool) -> bool:
+    if not path.is_dir():
+        return False
+    try:
+        reader = CacheReader(path)
+    except CacheIncomplete:
+        return False
+    request = _request_file(path)
+    if not request.is_file():
+        return trust_complete
+    try:
+        asked = request_of(config)
+    except DetectorError:
+        # Stage 2 runs where the detector's files are not; the store says what made it.
+        return trust_complete
+    if diff_identities(read_json(request), asked):
+        return False
+    try:
+        dataset = build_dataset(config.dataset.name, **config.dataset.arguments())
+    except DatasetError:
+        return trust_complete
+    return not diff_identities(reader.content_identity, dataset.content_identity())
+
+
+def _request_file(path: Path) -> Path:
+    return path.with_suffix(".request.json")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,150 @@
+"""Stage 2 as the commands see it: one run, trained, evaluated, with its pictures and its origin."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cache import CacheReader
+from cache.fingerprint import fingerprint
+from pipeline.config import RunConfig
+from pipeline.runs import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    PROVENANCE_FILE,
+    provenance,
+    read_json,
+    writable_folder,
+    write_json,
+)
+from stages.extract.datasets import Dataset, DatasetError, FrameError
+from stages.lift import Evaluation, TrainProgress, TrainSummary, evaluate_run, train
+from stages.lift.figures import plot_frames
+from stages.lift.progress import Report
+
+
+@dataclass(frozen=True)
+class LiftedRun:
+    """A trained and evaluated run."""
+
+    run_dir: Path
+    summary: TrainSummary
+    metrics: Mapping[str, Any]
+    up_to_date: bool
+    seconds_train: float
+    seconds_evaluate: float
+    pictures: tuple[Path, ...]
+
+
+def run_directory(config: RunConfig, reader: CacheReader) -> Path:
+    """Return the directory of the run that `config` describes on this store.
+
+    The name ends in a hash of everything that decides the weights, so that the same command finds
+    its own run again, and any change makes another one.
+    """
+    decides = {
+        "train": config.train.model_dump(mode="json"),
+        "lifter": config.lifter.model_dump(mode="json"),
+        "features": dict(reader.feature_identity),
+        "content": dict(reader.content_identity),
+    }
+    data = config.train.data
+    words = [reader.paths[0].stem, config.lifter.name]
+    words += [data.context] if data.context != "own" else []
+    words += [data.keypoint_source] if data.keypoint_source != "detector" else []
+    words += [f"s{config.train.seed}", fingerprint(decides)[:8]]
+    return config.runs_root / "-".join(words).replace(":", "-")
+
+
+def lift(
+    config: RunConfig,
+    reader: CacheReader,
+    *,
+    dataset: Dataset | None = None,
+    report: Report | None = None,
+) -> LiftedRun:
+    """Train and evaluate the run of `config` unless that is done, and return it.
+
+    With a `dataset`, a picture of the best, median and worst frame of each test split is drawn.
+    """
+    writable_folder(config.runs_root, "runs_root")
+    run_dir = run_directory(config, reader)
+    start = time.perf_counter()
+    summary = train(config.train, config.lifter, reader, run_dir, progress=report)
+    trained = time.perf_counter()
+    metrics_file = run_dir / METRICS_FILE
+    if summary.up_to_date and _is_evaluated(metrics_file, config):
+        return LiftedRun(
+            run_dir=run_dir,
+            summary=summary,
+            metrics=read_json(metrics_file),
+            up_to_date=True,
+            seconds_train=trained - start,
+            seconds_evaluate=0.0,
+            pictures=tuple(sorted(run_dir.glob("frames-*.png"))),
+        )
+    evaluations = evaluate_run(run_dir, reader, config.evaluate)
+    evaluated = time.perf_counter()
+    pictures = draw_frames(evaluations, reader, dataset, run_dir) if dataset else ()
+    write_json(run_dir / CONFIG_FILE, config.dump())
+    seconds = {"train": trained - start, "evaluate": evaluated - trained}
+    write_json(run_dir / PROVENANCE_FILE, provenance(seconds))
+    return LiftedRun(
+        run_dir=run_dir,
+        summary=summary,
+        metrics=read_json(metrics_file),
+        up_to_date=False,
+        seconds_train=seconds["train"],
+        seconds_evaluate=seconds["evaluate"],
+        pictures=pictures,
+    )
+
+
+def draw_frames(
+    evaluations: Mapping[str, Evaluation],
+    reader: CacheReader,
+    dataset: Dataset,
+    run_dir: Path,
+) -> tuple[Path, ...]:
+    """Draw the best, median and worst frame of every test split; return the files.
+
+    A split whose pictures are not on this machine is left out: stage 2 needs the store only.
+    """
+    files = []
+    for split, evaluation in evaluations.items():
+        if not split.startswith("test"):
+            continue
+        path = run_dir / f"frames-{split}.png"
+        try:
+            plot_frames(evaluation, reader, dataset.load_image, path)
+        except (DatasetError, FrameError):
+            continue
+        files.append(path)
+    return tuple(files)
+
+
+def training_rate(run_dir: Path) -> float | None:
+    """Return the mean samples/s of the training epochs of a run, validation not counted."""
+    rates = []
+    for line in (run_dir / "log.jsonl").read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        rates.append(float(entry["samples_per_s"]))
+    return sum(rates) / len(rates) if rates else None
+
+
+def progress_note(progress: TrainProgress) -> str:
+    """Return the part of a progress line that follows the bar."""
+    validation = progress.validation_mpjpe_mm
+    shown = "" if validation is None else f"  val {validation:.1f} mm"
+    return f"loss {progress.loss_mm:.1f} mm{shown}  {progress.samples_per_s:.0f} samples/s"
+
+
+def _is_evaluated(metrics_file: Path, config: RunConfig) -> bool:
+    if not metrics_file.is_file():
+        return False
+    evaluated = read_json(metrics_file).get("evaluate")
+    return bool(evaluated == config.evaluate.model_dump(mode="json"))
