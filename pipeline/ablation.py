@@ -1,4 +1,4 @@
-"""Lifters side by side: rows of a preset, several seeds, one store, equal settings, paired differences."""
+"""Lifters side by side: one store, several seeds, equal settings, paired differences."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Job:
 
 
 def plan_jobs(config: RunConfig) -> list[Job]:
-    """Return the runs of a comparison, seed by seed; raises ConfigError for rows that do not exist."""
+    """Return the runs of a comparison, seed by seed; raises ConfigError for an unknown row."""
     comparison = config.comparison
     if not comparison.rows:
         raise ConfigError("comparison.rows is empty: name at least one row and what it changes.")
@@ -68,7 +68,7 @@ def plan_jobs(config: RunConfig) -> list[Job]:
 def run_jobs(
     jobs: Sequence[Job], store: Path, *, workers: int, update: Update
 ) -> dict[tuple[str, int], dict[str, Any]]:
-    """Train and evaluate every job, `workers` at a time; return what each ended with by (row, seed)."""
+    """Train and evaluate every job, `workers` at a time; return their ends by (row, seed)."""
     context = get_context("spawn")
     done: dict[tuple[str, int], dict[str, Any]] = {}
     with context.Manager() as manager:
@@ -121,9 +121,7 @@ def compare_rows(
         "seeds": list(config.comparison.seeds),
         "splits": splits,
         "rows": rows,
-        "differences": [
-            _difference(a, b, splits, rows) for a, b in config.comparison.differences
-        ],
+        "differences": [_difference(a, b, splits, rows) for a, b in config.comparison.differences],
         "seconds": {**seconds, "train and evaluate": wall},
         "rates": {**rates, **_training_rates(jobs, ended)},
         "workers": workers,

@@ -36,7 +36,9 @@ app.add_typer(config_app)
 
 @app.callback()
 def _root(
-    _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    _debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
 ) -> None:
     # `main` reads the flag from the command line, because an error may come before this runs.
     return
@@ -161,7 +163,9 @@ def lift(
 @app.command()
 def evaluate(
     run: Annotated[Path | None, typer.Argument(help="Run directory; the newest if none.")] = None,
-    store: Annotated[Path | None, typer.Option("--store", help="Another store of its kind.")] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Another store of its kind.")
+    ] = None,
     sets: options.Sets = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -196,7 +200,9 @@ def main() -> None:
         code = exit_code(error)
         kind = type(error).__name__
         if code == UNEXPECTED:
-            typer.echo(f"unexpected {kind}: {error}\nFor the trace: posecache --debug ...", err=True)
+            typer.echo(
+                f"unexpected {kind}: {error}\nFor the trace: posecache --debug ...", err=True
+            )
         else:
             typer.echo(f"{kind}: {error}", err=True)
         sys.exit(code)

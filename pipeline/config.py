@@ -1,4 +1,4 @@
-"""The whole configuration of a run: one tree, composed of files and `--set`, validated before any work."""
+"""The whole configuration of a run: files and `--set`, validated before any work."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
+from stages.extract.chunks import ExtractConfig
 
 from lifter.config import LifterConfig
 from pipeline import settings
-from stages.extract.chunks import ExtractConfig
 from stages.extract.crops import CropConfig
 from stages.extract.train_detector import TrainDetectorConfig
 from stages.lift.config import EvaluateConfig, TrainConfig
@@ -121,7 +121,7 @@ def load_config(
     device: str | None = None,
     sets: Sequence[str] = (),
 ) -> RunConfig:
-    """Return the validated configuration: preset, dataset file, detector file, options, `--set` texts.
+    """Return the configuration of preset, dataset file, detector file, options and `--set` texts.
 
     Args:
         preset: name of a file in `configs/presets`, or the path of a YAML file.

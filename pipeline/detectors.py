@@ -22,7 +22,9 @@ def detector_files(config: DetectorConfig) -> tuple[Path, Path]:
     """
     if config.folder is not None:
         shipped = config.folder.startswith("shipped:")
-        folder = SHIPPED / config.folder.removeprefix("shipped:") if shipped else Path(config.folder)
+        folder = (
+            SHIPPED / config.folder.removeprefix("shipped:") if shipped else Path(config.folder)
+        )
         network, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
         repair = "Train it: posecache train-detector."
     elif config.config is not None:
@@ -50,7 +52,7 @@ def build_detector(config: DetectorConfig, *, threads: int | None = None) -> Fro
     from stages.extract.detectors.hrnet import HRNET_TAPS
     from stages.extract.detectors.mmpose_topdown import MmposeTopdown
 
-    taps = HRNET_TAPS
+    taps: tuple[Tap, ...] = HRNET_TAPS
     if config.taps is not None:
         taps = tuple(Tap(tap.name, tap.module, tap.stride, tap.index) for tap in config.taps)
     return MmposeTopdown(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -72,8 +71,6 @@ def _packages() -> list[Finding]:
             findings.append(Finding(name, "note", "not installed: one machine only"))
         else:
             findings.append(Finding(name, "bad", "missing", _SETUP))
-    if sys.version_info < (3, 11):
-        findings.append(Finding("python", "bad", "3.11 is needed", "make setup PYTHON=python3.11"))
     return findings
 
 

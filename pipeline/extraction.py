@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from stages.extract.chunks import ExtractProgress, ExtractSummary, extract
 
-from cache import CacheError, CacheReader
-from cache.fingerprint import canonical_json, diff_identities
+from cache import CacheIncomplete, CacheReader, LevelSpec
+from cache.fingerprint import diff_identities
 from pipeline.config import RunConfig
 from pipeline.console import Meter
 from pipeline.detectors import build_detector, detector_files
-from pipeline.errors import PipelineError
 from pipeline.runs import provenance, read_json, writable_folder, write_json
 from pipeline.stores import store_path
 from pipeline.tables import size_text
-from stages.extract.chunks import ExtractProgress, ExtractSummary, extract
-from stages.extract.datasets import Dataset, build_dataset
+from stages.extract.datasets import Dataset, DatasetError, build_dataset
+from stages.extract.detectors.base import DetectorError
+
+_NOT_IN_RESULT = ("loader_workers", "strict")
+"""Settings of the extraction that change no number of the store."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,7 @@ def request_of(config: RunConfig) -> dict[str, Any]:
     """
     network, weights = detector_files(config.detector)
     tree = config.dump()
-    detector = {
-        key: tree["detector"][key] for key in ("taps", "skeleton", "precision", "device")
-    }
+    detector = {key: tree["detector"][key] for key in ("taps", "skeleton", "precision", "device")}
     return {
         "dataset": {key: tree["dataset"][key] for key in ("name", "options")},
         "detector": {**detector, "config": _sha256(network), "weights": _sha256(weights)},
@@ -87,9 +88,7 @@ def ensure_store(
             rate = f"{progress.rows_per_s:.0f} frames/s"
             meter.update("extract", min(progress.fraction, 0.999), rate)
 
-        summary = extract(
-            dataset, detector, config.crop, path, config.extract, progress=report
-        )
+        summary = extract(dataset, detector, config.crop, path, config.extract, progress=report)
         meter.update("extract", 1.0, f"{summary.seconds:.0f} s")
     done = time.perf_counter()
     write_json(_request_file(path), request_of(config))
@@ -128,3 +127,30 @@ def _request_file(path: Path) -> Path:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _say_plan(
+    config: RunConfig,
+    dataset: Dataset,
+    path: Path,
+    levels: Sequence[LevelSpec],
+    screen: Console,
+) -> None:
+    """Print what an extraction would do and whether the disk has room for it."""
+    num_rows = len(dataset.plan())
+    views = 2 if config.crop.flip else 1
+    bytes_each = 4 if config.extract.dtype == "float32" else 2
+    row_bytes = (
+        views * bytes_each * sum(level.height * level.width * level.channels for level in levels)
+    )
+    folder = config.data_root.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    done = int(CacheReader(path, allow_incomplete=True).committed().sum()) if path.is_dir() else 0
+    screen.print(
+        f"would extract {num_rows - done:,} of {num_rows:,} frames into {path}: "
+        f"{row_bytes / 1e3:.0f} kB per frame, {size_text(row_bytes * num_rows)} in all, "
+        f"{size_text(free)} free",
+        soft_wrap=True,
+    )

@@ -50,7 +50,7 @@ def package_versions() -> dict[str, str | None]:
 
 
 def git_revision() -> str | None:
-    """Return the revision of the source tree, `-dirty` appended if it has changes; `None` outside git."""
+    """Return the revision of the sources, `-dirty` if they have changes; `None` outside git."""
     here = Path(__file__).parent
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
@@ -120,7 +120,7 @@ def finished_runs(runs_root: Path) -> list[Path]:
 
 
 def find_run(run: Path | None, runs_root: Path) -> Path:
-    """Return `run`, also when named below `runs_root`, or the newest finished run if it is `None`."""
+    """Return `run`, also when named below `runs_root`; `None`: the newest finished run."""
     if run is None:
         runs = finished_runs(runs_root)
         if not runs:

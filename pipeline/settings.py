@@ -1,4 +1,4 @@
-"""Plain trees of settings: YAML files, `a.b=value` texts, merging, and readable validation errors."""
+"""Plain trees of settings: YAML files, `a.b=value` texts, merging, readable validation errors."""
 
 from __future__ import annotations
 

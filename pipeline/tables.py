@@ -110,7 +110,9 @@ def store_table(store: Mapping[str, Any]) -> Table:
 def verify_table(report: Mapping[str, Any]) -> Table:
     """Return the verdict on a store, one line per problem."""
     verdict = "whole" if report["ok"] else f"{len(report['problems'])} problems"
-    title = f"{report['path']}: {verdict}; {report['num_rows']:,} rows, {report['num_chunks']} chunks"
+    title = (
+        f"{report['path']}: {verdict}; {report['num_rows']:,} rows, {report['num_chunks']} chunks"
+    )
     table = Table("chunk", "array", "rows", "reason", title=title, title_justify="left")
     for problem in report["problems"]:
         rows = problem["rows"]

@@ -12,8 +12,8 @@ TEST_DATA_VARIABLE = "POSECACHE_TEST_DATA"
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """Folder with `studio/`, `studio-detector/` and `mmpose-samples/`; skips where there is none."""
+    """Folder with `studio/`, `studio-detector/`, `mmpose-samples/`; skips where there is none."""
     folder = os.environ.get(TEST_DATA_VARIABLE)
     if not folder:
-        pytest.skip(f"{TEST_DATA_VARIABLE} is unset: rendered test pictures are not in the repository")
+        pytest.skip(f"{TEST_DATA_VARIABLE} is unset: its pictures are not in the repository")
     return Path(folder)

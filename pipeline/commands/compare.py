@@ -11,7 +11,7 @@ from pipeline.console import console, print_json
 from pipeline.errors import ConfigError
 from pipeline.runs import CONFIG_FILE, METRICS_FILE, find_run, read_json
 from pipeline.settings import parse_set
-from pipeline.tables import changed_settings_table, change_table
+from pipeline.tables import change_table, changed_settings_table
 from stages.lift import compare_metrics
 
 

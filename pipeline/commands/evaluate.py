@@ -22,7 +22,9 @@ def run_evaluate(
 ) -> None:
     """Evaluate a run with the configuration that it was made with, changed by `sets`."""
     changes = [parse_set(text) for text in sets]
-    runs_root = next((Path(str(value)) for key, value in changes if key == "runs_root"), Path("runs"))
+    runs_root = next(
+        (Path(str(value)) for key, value in changes if key == "runs_root"), Path("runs")
+    )
     run_dir = find_run(run, runs_root)
     config_file = run_dir / CONFIG_FILE
     if not config_file.is_file():

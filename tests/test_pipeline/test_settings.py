@@ -73,7 +73,9 @@ def test_a_malformed_set_is_refused_with_the_text(text: str) -> None:
 
 
 def test_an_unknown_key_gets_the_nearest_one_beside_it() -> None:
-    with pytest.raises(ConfigError, match=r"train\.epoch: unknown key; did you mean 'train\.epochs'"):
+    with pytest.raises(
+        ConfigError, match=r"train\.epoch: unknown key; did you mean 'train\.epochs'"
+    ):
         settings.validate(Outer, {"train": {"epoch": 3}})
 
 

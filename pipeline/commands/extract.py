@@ -1,0 +1,36 @@
+"""`posecache extract`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.config import load_config
+from pipeline.console import console, print_json
+from pipeline.extraction import ensure_store
+from pipeline.stores import describe_store
+from pipeline.tables import store_table
+
+
+def run_extract(
+    preset: str,
+    *,
+    dataset: str | None,
+    detector: str | None,
+    device: str | None,
+    sets: Sequence[str],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Write the store, or go on where it was stopped, and print what is in it."""
+    config = load_config(preset, dataset=dataset, detector=detector, device=device, sets=sets)
+    screen = console(quiet=as_json)
+    state = ensure_store(config, screen, dry_run=dry_run, trust_complete=False)
+    if dry_run and not state.complete:
+        if as_json:
+            print_json({"path": str(state.path), "complete": False})
+        return
+    description = describe_store(state.path)
+    if as_json:
+        print_json({**description, "seconds": dict(state.seconds)})
+        return
+    screen.print(store_table(description))
