@@ -93,22 +93,26 @@ def warp(
 def _joint_box(plan: RowPlan, row: int) -> NDArray[np.float64]:
     points = plan.joints_2d_px[row][plan.valid[row]].astype(np.float64)
     if not len(points):
-        raise FrameError(FrameStatus.NO_PERSON, f"Row {row} has no valid 2D joint to put a box around.")
+        raise FrameError(
+            FrameStatus.NO_PERSON, f"Row {row} has no valid 2D joint to put a box around."
+        )
     low, high = points.min(axis=0), points.max(axis=0)
     margin = BOX_MARGIN * (high - low).max()
     return np.concatenate([low - margin, high + margin])
 
 
-def _checked(
-    box: NDArray[np.float64], plan: RowPlan, row: int, source: str
-) -> NDArray[np.float64]:
+def _checked(box: NDArray[np.float64], plan: RowPlan, row: int, source: str) -> NDArray[np.float64]:
     sides = box[2:] - box[:2]
     picture = float(max(plan.image_size[row].max(), 1))
     if not np.isfinite(box).all() or sides.min() < 0 or sides.max() < MIN_BOX_PX:
-        raise FrameError(FrameStatus.BAD_BOX, f"Row {row}: the {source} box {box.tolist()} is empty or not finite.")
+        raise FrameError(
+            FrameStatus.BAD_BOX,
+            f"Row {row}: the {source} box {box.tolist()} is empty or not finite.",
+        )
     if sides.max() > LARGEST_SHARE * max(picture, MIN_BOX_PX) and picture > 1:
         raise FrameError(
-            FrameStatus.BAD_BOX, f"Row {row}: the {source} box {box.tolist()} is far larger than its picture."
+            FrameStatus.BAD_BOX,
+            f"Row {row}: the {source} box {box.tolist()} is far larger than its picture.",
         )
     return box
 
@@ -149,9 +153,7 @@ def _udp_affine(
     return np.array([[scale, 0.0, shift_x], [0.0, (height - 1) / scale_height, shift_y]])
 
 
-def _pixel_centre_affine(
-    box: NDArray[np.float64], height: int, width: int
-) -> NDArray[np.float64]:
+def _pixel_centre_affine(box: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
     scale = (width - 1) / max(float(box[2] - box[0]) - 1.0, 1.0)
     centre = (box[2:] + box[:2]) * 0.5
     pivot = np.array([(width - 1) / 2, (height - 1) / 2])

@@ -108,7 +108,15 @@ def detector_error(
             if len(batch) == batch_size:
                 flush()
         flush()
-    return _grouped(plan.index["split"].codes, plan.index["split"].vocabulary or (), rows, used, in_px, in_crop_px, crop)
+    return _grouped(
+        plan.index["split"].codes,
+        plan.index["split"].vocabulary or (),
+        rows,
+        used,
+        in_px,
+        in_crop_px,
+        crop,
+    )
 
 
 def _grouped(
@@ -123,7 +131,9 @@ def _grouped(
     asked = codes[np.asarray(rows, dtype=int)]
     have = codes[np.asarray(used, dtype=int)]
     errors, crop_errors = np.array(in_px), np.array(in_crop_px)
-    groups: dict[str, tuple[NDArray[np.bool_], int]] = {"all": (np.ones(len(have), dtype=bool), len(asked))}
+    groups: dict[str, tuple[NDArray[np.bool_], int]] = {
+        "all": (np.ones(len(have), dtype=bool), len(asked))
+    }
     groups |= {
         name: (have == code, int((asked == code).sum()))
         for code, name in enumerate(names)

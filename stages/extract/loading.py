@@ -24,7 +24,12 @@ class Loader(Generic[Item, Result]):
     """
 
     def __init__(
-        self, task: Callable[[Item], Result], *, workers: int, processes: bool, ahead: int | None = None
+        self,
+        task: Callable[[Item], Result],
+        *,
+        workers: int,
+        processes: bool,
+        ahead: int | None = None,
     ) -> None:
         """Start the workers.
 
@@ -41,7 +46,9 @@ class Loader(Generic[Item, Result]):
         if workers and processes:
             methods = multiprocessing.get_all_start_methods()
             # Not fork: the parent runs OpenMP and loader threads, whose locks a forked child would inherit.
-            context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+            context = multiprocessing.get_context(
+                "forkserver" if "forkserver" in methods else "spawn"
+            )
             self._executor = ProcessPoolExecutor(
                 workers, mp_context=context, initializer=_start_worker, initargs=(task,)
             )

@@ -27,7 +27,12 @@ from cache.skeletons import get_skeleton
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import Dataset, DatasetError
 from stages.extract.detector_error import detector_error
-from stages.extract.detectors.hrnet import HEATMAP_STRIDE, IMAGENET_MEAN, IMAGENET_STD, build_hrnet_config
+from stages.extract.detectors.hrnet import (
+    HEATMAP_STRIDE,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    build_hrnet_config,
+)
 from stages.extract.detectors.mmpose_topdown import (
     MmposeTopdown,
     build_pose_estimator,
@@ -159,15 +164,21 @@ def train_detector(
     rows = _rows_of(train, "train") if train_rows is None else list(train_rows)
     task = TrainingCrops(train, rows, config.crop, config.augment, config.crops_per_picture)
     if not task.rows:
-        raise DatasetError(f"Data set {train.name} has no usable training rows (of {len(rows)} asked for).")
+        raise DatasetError(
+            f"Data set {train.name} has no usable training rows (of {len(rows)} asked for)."
+        )
     if validation is not None:
-        split_rows = _rows_of(validation, "validation") if validation_rows is None else list(validation_rows)
+        split_rows = (
+            _rows_of(validation, "validation") if validation_rows is None else list(validation_rows)
+        )
     else:
         split_rows = []
     report = _Reporter(out_dir / "log.jsonl", progress)
     optimiser = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
     frozen = {k: v for k, v in config.model_dump(mode="json").items() if k not in _SCHEDULE_KEYS}
-    state = TrainingState(out_dir / "state.pt", model, optimiser, Average(model, config.ema), frozen)
+    state = TrainingState(
+        out_dir / "state.pt", model, optimiser, Average(model, config.ema), frozen
+    )
     if not state.resume():
         (out_dir / CONFIG_NAME).write_text(json.dumps(model_config, indent=1))
 
@@ -175,14 +186,20 @@ def train_detector(
         save_weights(_exported(model_config, state.average, task), out_dir / WEIGHTS_NAME)
         if validation is None or not split_rows:
             return {}
-        detector = MmposeTopdown(out_dir / CONFIG_NAME, out_dir / WEIGHTS_NAME, threads=config.threads)
+        detector = MmposeTopdown(
+            out_dir / CONFIG_NAME, out_dir / WEIGHTS_NAME, threads=config.threads
+        )
         chosen = _spaced(split_rows, num_rows)
-        errors = detector_error(validation, detector, chosen, crop=config.crop, workers=config.workers)
+        errors = detector_error(
+            validation, detector, chosen, crop=config.crop, workers=config.workers
+        )
         return {name: asdict(error) for name, error in errors.items()}
 
     began = time.monotonic() - state.seconds
     last_saved = time.monotonic()
-    with Loader(task, workers=config.workers, processes=train.cpu_bound and config.workers > 0) as loader:
+    with Loader(
+        task, workers=config.workers, processes=train.cpu_bound and config.workers > 0
+    ) as loader:
         batches = _batches(loader, task.rows, config, state.step)
         while True:
             done = _progress(state.step, time.monotonic() - began, config)
@@ -231,7 +248,9 @@ def heatmap_loss(logits: Tensor, joints_crop_px: Tensor, weights: Tensor, sigma:
     across = torch.arange(width, dtype=logits.dtype, device=logits.device)
     down = torch.arange(height, dtype=logits.dtype, device=logits.device)
     # softmax of the exponent: a Gaussian that sums to 1 however much of it lies outside
-    along_x = torch.softmax(-((across - centres[..., :1]) ** 2) / (2 * sigma**2), dim=-1)  # [B, J, W]
+    along_x = torch.softmax(
+        -((across - centres[..., :1]) ** 2) / (2 * sigma**2), dim=-1
+    )  # [B, J, W]
     along_y = torch.softmax(-((down - centres[..., 1:]) ** 2) / (2 * sigma**2), dim=-1)  # [B, J, H]
     expected = torch.einsum("bjhw,bjh,bjw->bj", logits, along_y, along_x)
     loss = torch.logsumexp(logits.flatten(2), dim=-1) - expected
@@ -249,7 +268,10 @@ def initialise(model: nn.Module) -> None:
 
 
 def _step(
-    model: Any, optimiser: torch.optim.Optimizer, crops: list[TrainingCrop], config: TrainDetectorConfig
+    model: Any,
+    optimiser: torch.optim.Optimizer,
+    crops: list[TrainingCrop],
+    config: TrainDetectorConfig,
 ) -> float:
     model.train()
     inputs = _normalised(np.stack([crop.crop for crop in crops]))
@@ -306,11 +328,16 @@ def _schedule(done: float, warmup: float) -> float:
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
 
 
 @torch.inference_mode()
-def _exported(model_config: dict[str, Any], average: Average, task: TrainingCrops) -> dict[str, Tensor]:
+def _exported(
+    model_config: dict[str, Any], average: Average, task: TrainingCrops
+) -> dict[str, Tensor]:
     model = build_pose_estimator(load_config(model_config))
     model.load_state_dict(average.state)
     model.eval()
@@ -339,7 +366,9 @@ class _Reporter:
         self._since = time.monotonic()
         self._crops = 0
 
-    def step(self, state: TrainingState, loss: float, waited: float, num_crops: int, every: int) -> None:
+    def step(
+        self, state: TrainingState, loss: float, waited: float, num_crops: int, every: int
+    ) -> None:
         self._losses.append(loss)
         self._waited += waited
         self._crops += num_crops

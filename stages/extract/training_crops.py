@@ -114,7 +114,13 @@ def _jitter(
     zoom = 1.0 / rng.uniform(1.0 - augment.scale, 1.0 + augment.scale)
     angle = 0.0
     if rng.random() < augment.rotated:
-        angle = float(np.clip(rng.normal(0, augment.rotation_degrees / 2), -augment.rotation_degrees, augment.rotation_degrees))
+        angle = float(
+            np.clip(
+                rng.normal(0, augment.rotation_degrees / 2),
+                -augment.rotation_degrees,
+                augment.rotation_degrees,
+            )
+        )
     turn = np.array(cv2.getRotationMatrix2D((width / 2, height / 2), angle, zoom))
     turn[:, 2] += rng.uniform(-augment.shift, augment.shift, 2) * width
     return turn @ np.vstack([affine, [0.0, 0.0, 1.0]])
@@ -158,7 +164,10 @@ def _occlude(crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
         high, wide = int(rng.uniform(0.06, 0.3) * height), int(rng.uniform(0.08, 0.4) * width)
         top, left = int(rng.integers(0, height - high)), int(rng.integers(0, width - wide))
         if rng.random() < 0.5:  # a piece of the same crop: has the texture of people and rooms
-            from_top, from_left = int(rng.integers(0, height - high)), int(rng.integers(0, width - wide))
+            from_top, from_left = (
+                int(rng.integers(0, height - high)),
+                int(rng.integers(0, width - wide)),
+            )
             patch = crop[from_top : from_top + high, from_left : from_left + wide].copy()
         else:
             patch = np.broadcast_to(rng.integers(0, 256, 3).astype(np.uint8), (high, wide, 3))

@@ -60,9 +60,13 @@ class TrainingState:
         try:
             saved = torch.load(self._path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise DetectorError(f"{self._path} cannot be read ({error}). Delete it to start again.") from error
+            raise DetectorError(
+                f"{self._path} cannot be read ({error}). Delete it to start again."
+            ) from error
         changed = sorted(
-            key for key in {*saved["config"], *self._config} if saved["config"].get(key) != self._config.get(key)
+            key
+            for key in {*saved["config"], *self._config}
+            if saved["config"].get(key) != self._config.get(key)
         )
         if changed:
             raise DetectorError(

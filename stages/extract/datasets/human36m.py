@@ -27,7 +27,9 @@ from stages.extract.datasets.pickles import load_pickle
 from stages.extract.datasets.pictures import picture_size, read_picture
 
 SPLITS = ("train", "validation", "test")
-_CLIP = re.compile(r"(?P<subject>S\d+)_(?P<action>[A-Za-z]+)(?:[_ ](?P<subaction>\d+))?\.(?P<camera>\w+)$")
+_CLIP = re.compile(
+    r"(?P<subject>S\d+)_(?P<action>[A-Za-z]+)(?:[_ ](?P<subaction>\d+))?\.(?P<camera>\w+)$"
+)
 _FRAME = re.compile(r"_(\d+)\.\w+$")
 _NUM_HASHED_PICTURES = 64
 _BOX_SIDE_PX = 200.0  # the annotations' `scale` counts box sides in units of 200 px
@@ -94,7 +96,9 @@ class Human36m:
     def content_identity(self) -> dict[str, Any]:
         """Return adapter, options, annotation hashes and the hash of evenly spaced pictures."""
         files = [path for path in self._files() if path.is_file()]
-        rows = np.unique(np.linspace(0, len(self._names) - 1, _NUM_HASHED_PICTURES).round().astype(int))
+        rows = np.unique(
+            np.linspace(0, len(self._names) - 1, _NUM_HASHED_PICTURES).round().astype(int)
+        )
         pictures = hashlib.sha256()
         for row in rows:
             path = self._picture(int(row))
@@ -106,14 +110,18 @@ class Human36m:
             "subjects": None if self._subjects is None else sorted(self._subjects),
             "stride": self._stride,
             "limit": self._limit,
-            "annotations": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+            "annotations": {
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+            },
             "rows": hashlib.sha256("\n".join(self._names).encode()).hexdigest(),
             "pictures": pictures.hexdigest(),
         }
 
     def __getstate__(self) -> dict[str, Any]:
         # The tables are large; a worker process needs only the names.
-        state = {key: value for key, value in self.__dict__.items() if key not in ("_plan", "_table")}
+        state = {
+            key: value for key, value in self.__dict__.items() if key not in ("_plan", "_table")
+        }
         return {**state, "_names": self._names}
 
     def _files(self) -> list[Path]:
@@ -133,7 +141,9 @@ class Human36m:
     @cached_property
     def _table(self) -> dict[str, NDArray[Any]]:
         parts = [_read_annotations(path) for path in self._files()[:2] if path.is_file()]
-        split = np.concatenate([np.full(len(part["imgname"]), 2 * i) for i, part in enumerate(parts)])
+        split = np.concatenate(
+            [np.full(len(part["imgname"]), 2 * i) for i, part in enumerate(parts)]
+        )
         table = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         clips = [_parse_clip(str(name)) for name in table["imgname"]]
         subjects = np.array([clip[0] for clip in clips])
@@ -199,14 +209,18 @@ def _read_annotations(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in keys}
     except (KeyError, ValueError, OSError) as error:
-        raise DatasetError(f"{path} does not hold mmpose's Human3.6M annotations: {error}.") from error
+        raise DatasetError(
+            f"{path} does not hold mmpose's Human3.6M annotations: {error}."
+        ) from error
 
 
 def _parse_clip(name: str) -> tuple[str, str, str, str, int]:
     folder = name.split("/")[-2] if "/" in name else ""
     clip, frame = _CLIP.match(folder), _FRAME.search(name)
     if clip is None or frame is None:
-        raise DatasetError(f"Picture name {name!r} is not like S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg.")
+        raise DatasetError(
+            f"Picture name {name!r} is not like S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg."
+        )
     return clip["subject"], clip["action"], clip["subaction"] or "0", clip["camera"], int(frame[1])
 
 
@@ -224,7 +238,9 @@ def _limit_each(order: NDArray[np.intp], split: NDArray[Any], limit: int) -> NDA
     for code in np.unique(split):
         rows = order[split[order] == code]
         if len(rows):
-            kept.append(rows[np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(int))])
+            kept.append(
+                rows[np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).astype(int))]
+            )
     return np.concatenate(kept)
 
 
@@ -241,7 +257,9 @@ def _camera(key: tuple[str, str], entry: dict[str, Any], fps: float) -> Camera:
     position_mm = np.ravel(entry["T"]).astype(np.float64) * 1000.0
     return Camera(
         name=f"{key[0]}.{key[1]}",
-        K=np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]], dtype=np.float64),
+        K=np.array(
+            [[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]], dtype=np.float64
+        ),
         R=rotation,
         t_mm=-rotation @ position_mm,
         distortion=(float(k[0]), float(k[1]), float(p[0]), float(p[1]), float(k[2])),

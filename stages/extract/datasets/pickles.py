@@ -11,14 +11,24 @@ from stages.extract.datasets.base import DatasetError
 _ALLOWED = {
     (module, name)
     for package in ("numpy.core", "numpy._core")
-    for module, name in ((f"{package}.multiarray", "_reconstruct"), (f"{package}.multiarray", "scalar"))
-} | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"), ("collections", "OrderedDict")}
+    for module, name in (
+        (f"{package}.multiarray", "_reconstruct"),
+        (f"{package}.multiarray", "scalar"),
+    )
+} | {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+    ("collections", "OrderedDict"),
+}
 
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}; only numpy arrays and plain containers are read")
+            raise pickle.UnpicklingError(
+                f"it names {module}.{name}; only numpy arrays and plain containers are read"
+            )
         return super().find_class(module, name)
 
 

@@ -27,12 +27,18 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     except FileNotFoundError as error:
         raise FrameError(FrameStatus.MISSING, f"Picture {path} does not exist.") from error
     except OSError as error:
-        raise FrameError(FrameStatus.UNREADABLE, f"Picture {path} cannot be read: {error}.") from error
+        raise FrameError(
+            FrameStatus.UNREADABLE, f"Picture {path} cannot be read: {error}."
+        ) from error
     if is_truncated(content):
-        raise FrameError(FrameStatus.TRUNCATED, f"Picture {path} ends early ({len(content)} bytes).")
+        raise FrameError(
+            FrameStatus.TRUNCATED, f"Picture {path} ends early ({len(content)} bytes)."
+        )
     image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
-        raise FrameError(FrameStatus.UNREADABLE, f"Picture {path} is not a picture that OpenCV reads.")
+        raise FrameError(
+            FrameStatus.UNREADABLE, f"Picture {path} is not a picture that OpenCV reads."
+        )
     return np.asarray(image, dtype=np.uint8)
 
 

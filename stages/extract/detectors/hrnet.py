@@ -75,7 +75,11 @@ def build_hrnet_config(
         "num_blocks": (num_bottlenecks,),
         "num_channels": (bottleneck_channels,),
     }
-    backbone: dict[str, Any] = {"type": "HRNet", "in_channels": 3, "extra": {"stage1": stage1, **stages}}
+    backbone: dict[str, Any] = {
+        "type": "HRNet",
+        "in_channels": 3,
+        "extra": {"stage1": stage1, **stages},
+    }
     if stem_channels != MMPOSE_STEM_CHANNELS:
         backbone |= {"type": NARROW_STEM_HRNET, "stem_channels": stem_channels}
     codec = {

@@ -125,7 +125,9 @@ class MmposeTopdown:
             torch.set_num_threads(self._threads)
         self._captured.clear()
         inputs = self._normalise(torch.from_numpy(np.ascontiguousarray(crops)).to(self._device))
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+        with torch.autocast(
+            self._device.type, torch.bfloat16, enabled=self._precision == "bfloat16"
+        ):
             outputs = self._model.extract_feat(inputs)
             raw = self._model.head.forward(outputs)
         keypoints = self._decode(raw)
@@ -138,7 +140,9 @@ class MmposeTopdown:
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers: weights, network, taps, normalisation, decoder, precision."""
-        state = {name: value.float().cpu().numpy() for name, value in self._model.state_dict().items()}
+        state = {
+            name: value.float().cpu().numpy() for name, value in self._model.state_dict().items()
+        }
         model = self._config["model"]
         head = model["head"]
         network = {
@@ -151,14 +155,20 @@ class MmposeTopdown:
             "weights": hash_arrays(state),
             "network": fingerprint(_plain(network)),
             "taps": [[tap.name, tap.module, tap.index, tap.stride] for tap in self._taps],
-            "normalisation": {"mean": self._mean.tolist(), "std": self._std.tolist(), "order": "rgb"},
+            "normalisation": {
+                "mean": self._mean.tolist(),
+                "std": self._std.tolist(),
+                "order": "rgb",
+            },
             "decoder": _plain(head["decoder"]),
             "skeleton": self._skeleton.name,
             "precision": self._precision,
             "device": self._device.type,
         }
 
-    def _normalise(self, crops: Tensor) -> Tensor:  # uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory
+    def _normalise(
+        self, crops: Tensor
+    ) -> Tensor:  # uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory
         return ((crops.float() - self._mean) / self._std).permute(0, 3, 1, 2)
 
     def _decode(self, raw: Any) -> NDArray[np.float32]:
@@ -212,15 +222,21 @@ def load_config(config: str | Path | Mapping[str, Any]) -> Any:
     from mmengine.config import Config
 
     if isinstance(config, Mapping):
-        loaded = Config(json.loads(json.dumps(dict(config))) if not isinstance(config, Config) else config)
+        loaded = Config(
+            json.loads(json.dumps(dict(config))) if not isinstance(config, Config) else config
+        )
     else:
         path = Path(config)
         if not path.is_file():
-            raise DetectorError(f"Detector config {path} does not exist. Give the path of an mmpose config.")
+            raise DetectorError(
+                f"Detector config {path} does not exist. Give the path of an mmpose config."
+            )
         loaded = Config.fromfile(str(path))
     if loaded.get("model") is None or loaded.model.get("type") != "TopdownPoseEstimator":
         kind = None if loaded.get("model") is None else loaded.model.get("type")
-        raise DetectorError(f"The detector config's model is {kind!r}; it must be a TopdownPoseEstimator.")
+        raise DetectorError(
+            f"The detector config's model is {kind!r}; it must be a TopdownPoseEstimator."
+        )
     return loaded
 
 
@@ -241,11 +257,15 @@ def build_pose_estimator(config: Any) -> Any:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load a state dict, every key; raises DetectorError listing missing and unexpected keys or wrong shapes."""
     if not path.is_file():
-        raise DetectorError(f"Detector weights {path} do not exist. Train them or give another path.")
+        raise DetectorError(
+            f"Detector weights {path} do not exist. Train them or give another path."
+        )
     state = _read_state(path)
     own = model.state_dict()
     state = {k: v for k, v in state.items() if not k.startswith("data_preprocessor.")}
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    missing = [
+        name for name in own if name not in state and not name.endswith("num_batches_tracked")
+    ]
     unexpected = [name for name in state if name not in own]
     shapes = [
         f"{name} {list(value.shape)} instead of {list(own[name].shape)}"
@@ -254,7 +274,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
     ]
     problems = [
         f"{len(keys)} {title}: {', '.join(keys[:_MAX_NAMED_KEYS])}{', ...' if len(keys) > _MAX_NAMED_KEYS else ''}"
-        for title, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        for title, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", shapes),
+        )
         if keys
     ]
     if problems:
@@ -309,17 +333,27 @@ def _resolve_skeleton(config: Any, name: str | None) -> Skeleton:
         dataset = config.get("test_dataloader", {}).get("dataset", {})
         name = _SKELETON_OF_DATASET.get(dataset.get("type", ""))
     if name is None:
-        raise DetectorError("The detector config does not tell its joint set; set detector.skeleton.")
+        raise DetectorError(
+            "The detector config does not tell its joint set; set detector.skeleton."
+        )
     skeleton = get_skeleton(name)
     joints = config.model.head.get("out_channels")
-    if joints is not None and joints != skeleton.num_joints and config.model.head.type == "HeatmapHead":
-        raise DetectorError(f"The detector has {joints} joints, but {name} has {skeleton.num_joints}.")
+    if (
+        joints is not None
+        and joints != skeleton.num_joints
+        and config.model.head.type == "HeatmapHead"
+    ):
+        raise DetectorError(
+            f"The detector has {joints} joints, but {name} has {skeleton.num_joints}."
+        )
     return skeleton
 
 
 def _uses_udp(config: Any) -> bool:
     pipeline = config.get("test_dataloader", {}).get("dataset", {}).get("pipeline", [])
-    return any(step.get("type") == "TopdownAffine" and step.get("use_udp", False) for step in pipeline)
+    return any(
+        step.get("type") == "TopdownAffine" and step.get("use_udp", False) for step in pipeline
+    )
 
 
 def _plain(value: Any) -> Any:

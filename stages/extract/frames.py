@@ -1,0 +1,71 @@
+"""Frames ready for a detector: picture, box and crops of one row, or the reason why there are none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.coords import mirror_affine
+from cache.schema import FrameStatus
+from stages.extract.crops import CropConfig, box_for_row, crop_affine, warp
+from stages.extract.datasets.base import Dataset, FrameError
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Crops of one row in every view; zeros where the frame cannot be used."""
+
+    row: int
+    status: FrameStatus
+    crops: NDArray[np.uint8]  # [V, H, W, 3] RGB
+    affine: NDArray[np.float64]  # [V, 2, 3] picture px to crop px, mirror included
+    message: str = ""
+
+
+class FrameTask:
+    """Task for a `Loader`: row -> Frame. Picklable; boxes and affines are computed once, here."""
+
+    def __init__(self, dataset: Dataset, crop: CropConfig) -> None:
+        self._dataset = dataset
+        self._size = crop.input_size
+        self._num_views = 2 if crop.flip else 1
+        plan = dataset.plan()
+        self._affine = np.zeros((len(plan), 2, 3))
+        self._failed: dict[int, tuple[FrameStatus, str]] = {}
+        for row in range(len(plan)):
+            try:
+                box = box_for_row(plan, row, crop.box_source)
+            except FrameError as error:
+                self._failed[row] = (error.status, str(error))
+            else:
+                self._affine[row] = crop_affine(box, crop)
+
+    def __call__(self, row: int) -> Frame:
+        """Return the frame of `row`; one that cannot be used carries its status and message."""
+        cv2.setNumThreads(1)  # parallel over rows already
+        try:
+            image = self._dataset.load_image(row)
+        except FrameError as error:
+            return self._unusable(row, error.status, str(error))
+        if row in self._failed:
+            return self._unusable(row, *self._failed[row])
+        affine = self._affine[row]
+        crops = np.empty((self._num_views, *self._size, 3), dtype=np.uint8)
+        affines = np.empty((self._num_views, 2, 3))
+        crops[0], affines[0] = warp(image, affine, self._size), affine
+        if self._num_views == 2:
+            # The very pixels of the plain view, mirrored: resampling once keeps the two comparable.
+            crops[1], affines[1] = crops[0, :, ::-1], mirror_affine(affine, self._size[1])
+        return Frame(row, FrameStatus.OK, crops, affines)
+
+    def _unusable(self, row: int, status: FrameStatus, message: str) -> Frame:
+        return Frame(
+            row,
+            status,
+            np.zeros((self._num_views, *self._size, 3), dtype=np.uint8),
+            np.zeros((self._num_views, 2, 3)),
+            message,
+        )
