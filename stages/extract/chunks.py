@@ -6,14 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, PositiveInt
 
 from cache import CacheReader, CacheSpec, CacheWriter, ChunkData, FrameStatus, RowPlan
 from cache.coords import apply_affine, invert_affine
@@ -22,77 +20,29 @@ from cache.schema import View, choose_shard_rows, map_bytes
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import Dataset, FrameError
 from stages.extract.detectors.base import DetectorError, FrozenDetector
+from stages.extract.extraction import (
+    ChunkPlan,
+    ExtractConfig,
+    ExtractProgress,
+    ExtractSummary,
+)
 from stages.extract.frames import Frame, FrameTask
 from stages.extract.loading import Loader
 
 _LARGEST = {"float16": 65519.0, "float32": float(np.finfo(np.float32).max)}
 """Largest magnitude that does not become infinite in the store."""
 
-
-class ExtractConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """How a store is filled."""
-
-    batch_size: PositiveInt = 16
-    """Crops per forward pass, always exactly that many: another batch shape changes float words."""
-    loader_workers: int = Field(default=1, ge=0)
-    """Threads (processes for computed pictures) that load and crop ahead of the network."""
-    threads: PositiveInt | None = None
-    """Torch threads of the network; None leaves them to the machine."""
-    dtype: Literal["float16", "float32"] = "float16"
-    """Precision of the stored feature maps."""
-    strict: bool = False
-    """Stop at the first frame that cannot be used, instead of recording why and going on."""
-    shard_rows: PositiveInt | None = None
-    """Rows per chunk, a power of two; None takes the largest up to 64 with files of at most 32 MiB."""
-
-
-@dataclass(frozen=True)
-class ExtractProgress:
-    """How far an extraction is."""
-
-    rows_done: int
-    """Rows of this call's chunks that have passed the detector."""
-    num_rows: int
-    """Rows that this call has to do."""
-    seconds: float
-    """Since the call began."""
-
-    @property
-    def fraction(self) -> float:
-        """Share of the rows that are done."""
-        return self.rows_done / max(self.num_rows, 1)
-
-    @property
-    def rows_per_s(self) -> float:
-        """Rows per second so far."""
-        return self.rows_done / max(self.seconds, 1e-9)
-
-
-@dataclass(frozen=True)
-class ExtractSummary:
-    """What an extraction did."""
-
-    path: Path
-    rows: int
-    """Rows of the store."""
-    chunks_done: int
-    """Chunks that this call wrote."""
-    chunks_skipped: int
-    """Chunks that were committed before."""
-    invalid_by_reason: dict[str, int]
-    """Unusable rows of the whole store, by lower-case `FrameStatus` name."""
-    seconds: float
-
-
-@dataclass(frozen=True)
-class ChunkPlan:
-    """What an extraction would do."""
-
-    num_rows: int
-    num_chunks: int
-    missing: tuple[int, ...]
-    row_bytes: int
-    """Bytes of one row's feature maps, all views."""
+__all__ = [
+    "ChunkPlan",
+    "ExtractConfig",
+    "ExtractProgress",
+    "ExtractSummary",
+    "cache_spec",
+    "extract",
+    "feature_identity",
+    "plan_chunks",
+    "run_chunk",
+]
 
 
 def extract(
@@ -106,7 +56,8 @@ def extract(
 ) -> ExtractSummary:
     """Fill the store at `path` with whatever chunks it lacks, and return what was done.
 
-    Loading, the network and writing overlap. Called again after a kill, it ends with the same bytes.
+    Loading, the network and writing overlap. Called again after a kill, it ends with the same
+    bytes.
 
     Raises:
         DetectorError: the crop is not of the detector's input size.
@@ -227,11 +178,11 @@ def run_chunk(
     row_finite = finite.reshape(-1, num_views).all(axis=1)
     status[(status == FrameStatus.OK) & ~row_finite] = FrameStatus.NOT_FINITE
     bad = status != FrameStatus.OK
-    points = points.reshape(-1, num_views, *points.shape[1:])
-    keypoints = np.zeros_like(points)
+    by_row = points.reshape(-1, num_views, *points.shape[1:])
+    keypoints = np.zeros(by_row.shape, dtype=np.float32)
     good = ~bad
     if good.any():
-        keypoints[good] = _to_picture(points[good], affine[good], swap)
+        keypoints[good] = _to_picture(by_row[good], affine[good], swap)
     stored = {}
     for name, maps in features.items():
         stored[name] = maps.reshape(-1, num_views, *maps.shape[1:])
@@ -309,7 +260,7 @@ def _storable(maps: NDArray[np.float32], dtype: str) -> NDArray[np.bool_]:
 def _to_picture(
     points: NDArray[np.float32], affine: NDArray[np.float64], swap: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """Crop px [R, V, J, 3] to px of the unmirrored picture, left and right exchanged in the flipped view."""
+    """Crop px [R, V, J, 3] to px of the unmirrored picture, sides exchanged in view 1."""
     placed = points.copy()
     placed[..., :2] = apply_affine(invert_affine(affine), points[..., :2])
     if placed.shape[1] == 2:

@@ -1,6 +1,7 @@
 """Person boxes and the affine maps that cut crops out of pictures.
 
-Points are (x, y), sizes are (H, W); pixel centres are whole numbers. A crop affine [2, 3] maps picture px to crop px.
+Points are (x, y), sizes are (H, W); pixel centres are whole numbers. A crop affine [2, 3] maps
+picture px to crop px.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from cache.skeletons import get_skeleton
 from stages.extract.datasets.base import FrameError
 
 BOX_MARGIN = 0.10
-"""A tight joint box is grown on every side by this share of its longer side: joints lie inside the body."""
+"""A tight joint box is grown on every side by this share of its longer side: joints lie inside the
+body."""
 PERSON_BOX_MM = np.array([[-1000.0, -900.0, 0.0], [1000.0, 1100.0, 0.0]])
-"""Corners of the published box, relative to the true 3D root in the camera frame (y points down)."""
+"""Corners of the published box, relative to the true 3D root in the camera frame (y points
+down)."""
 MIN_BOX_PX = 2.0
 LARGEST_SHARE = 64.0
 """A box this many times larger than its picture cannot show the person any more."""
@@ -34,10 +37,11 @@ class CropConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
     """How persons are cut out of pictures."""
 
     kind: Literal["mmpose", "mmpose-udp", "capf"] = "mmpose"
-    """mmpose, mmpose-udp: box, padding and corners as mmpose's top-down pipeline without and with `use_udp`; capf: the
-    published lifter's pixel-centre map."""
+    """mmpose, mmpose-udp: as mmpose's top-down pipeline without and with `use_udp`; capf: the
+    published lifter's map of pixel centres."""
     box_source: BoxSource = "gt2d"
-    """Where person boxes come from; gt2d and gt3d use labels and are shown as such in every result."""
+    """Where person boxes come from; gt2d and gt3d use labels and are shown as such in every
+    result."""
     input_size: tuple[PositiveInt, PositiveInt] = (256, 192)
     """Size (H, W) of the crop in px."""
     padding: PositiveFloat = 1.25
@@ -47,7 +51,7 @@ class CropConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
 
 
 def box_for_row(plan: RowPlan, row: int, source: BoxSource) -> NDArray[np.float64]:
-    """Return the person box of `row` as (x1, y1, x2, y2) in picture px; raises FrameError where there is none."""
+    """Return the box (x1, y1, x2, y2) px of a row; raises FrameError where there is none."""
     if source == "full":
         height, width = (float(size) for size in plan.image_size[row])
         box = np.array([0.0, 0.0, width, height])

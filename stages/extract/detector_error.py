@@ -40,7 +40,7 @@ class DetectorError2d:
 
 
 class PlainCrops:
-    """Task for a `Loader`: row -> (crop, affine), or None where the frame cannot be used. Picklable."""
+    """Task for a `Loader`: row -> (crop, affine), None for an unusable frame. Picklable."""
 
     def __init__(self, dataset: Dataset, rows: Sequence[int], crop: CropConfig) -> None:
         """Compute the affines of `rows`."""
@@ -78,7 +78,8 @@ def detector_error(
 ) -> dict[str, DetectorError2d]:
     """Return the errors of `detector` over `rows`, by split and for `all`.
 
-    The detector's joints are converted to the labels' joint set (SkeletonMismatch where that is undefined).
+    The detector's joints are converted to the labels' joint set (SkeletonMismatch where that is
+    undefined).
     """
     crop = crop or CropConfig(input_size=detector.input_size)
     plan = dataset.plan()

@@ -1,4 +1,4 @@
-"""Frames ready for a detector: picture, box and crops of one row, or the reason why there are none."""
+"""Frames ready for a detector: the crops of one row, or the reason why there are none."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ _task: Callable[[Any], Any] | None = None  # in a worker process: the task it wa
 class Loader(Generic[Item, Result]):
     """Calls `task` on items in background workers and yields results in order of the items.
 
-    Results do not depend on the number or kind of workers. A worker process leaves when its parent dies.
+    Results do not depend on the number or kind of workers. A worker process leaves when its parent
+    dies.
     """
 
     def __init__(
@@ -45,7 +46,8 @@ class Loader(Generic[Item, Result]):
         self._processes = processes
         if workers and processes:
             methods = multiprocessing.get_all_start_methods()
-            # Not fork: the parent runs OpenMP and loader threads, whose locks a forked child would inherit.
+            # Not fork: the parent runs OpenMP and loader threads, whose locks a forked child would
+            # inherit.
             context = multiprocessing.get_context(
                 "forkserver" if "forkserver" in methods else "spawn"
             )
@@ -56,7 +58,7 @@ class Loader(Generic[Item, Result]):
             self._executor = ThreadPoolExecutor(workers, thread_name_prefix="posecache-loader")
 
     def map(self, items: Iterable[Item]) -> Iterator[Result]:
-        """Yield `task(item)` for each item, in order; an exception of a task is raised at its place."""
+        """Yield `task(item)` for each item, in order; a task's exception is raised at its place."""
         if self._executor is None:
             for item in items:
                 yield self._task(item)

@@ -33,7 +33,8 @@ class AugmentConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstr
     flipped: Share = 0.5
     """Share of the crops that are mirrored, left and right joints exchanged."""
     colour: float = Field(default=1.0, ge=0)
-    """Strength of colour changes; features of a detector that has seen one person in many colours keep less clothing."""
+    """Strength of colour changes; features of a detector that has seen one person in many colours
+    keep less clothing."""
     occluded: Share = 0.5
     """Share of the crops with patches pasted over them."""
 
@@ -121,9 +122,11 @@ def _jitter(
                 augment.rotation_degrees,
             )
         )
-    turn = np.array(cv2.getRotationMatrix2D((width / 2, height / 2), angle, zoom))
+    turn: NDArray[np.float64] = np.zeros((2, 3))
+    turn[:] = cv2.getRotationMatrix2D((width / 2, height / 2), angle, zoom)
     turn[:, 2] += rng.uniform(-augment.shift, augment.shift, 2) * width
-    return turn @ np.vstack([affine, [0.0, 0.0, 1.0]])
+    combined: NDArray[np.float64] = turn @ np.vstack([affine, [0.0, 0.0, 1.0]])
+    return combined
 
 
 def _recolour(
@@ -131,7 +134,8 @@ def _recolour(
 ) -> NDArray[np.uint8]:
     if strength == 0:
         return crop
-    # One 3x3 map (hue, saturation, channel gains), contrast and brightness, as a single pass over the pixels.
+    # One 3x3 map (hue, saturation, channel gains), contrast and brightness, as a single pass over
+    # the pixels.
     grey = np.full((3, 3), 1 / 3)
     saturation = rng.uniform(max(0.0, 1 - 0.8 * strength), 1 + 0.6 * strength)
     mix = saturation * np.eye(3) + (1 - saturation) * grey
@@ -147,7 +151,7 @@ def _recolour(
     if rng.random() < 0.4 * min(strength, 1.0):
         noise = np.zeros(crop.shape, dtype=np.int16)
         cv2.setRNGSeed(int(rng.integers(2**31)))
-        cv2.randn(noise, 0, float(rng.uniform(2, 12)))
+        cv2.randn(noise, np.zeros(1), np.full(1, rng.uniform(2, 12)))
         coloured = cv2.add(coloured, noise, dtype=cv2.CV_8U)
     return np.asarray(coloured, dtype=np.uint8)
 

@@ -15,7 +15,7 @@ from stages.extract.detectors.base import DetectorError
 
 
 class Average:
-    """Exponential moving average of a module's floating-point state (weights and normalisation statistics)."""
+    """Exponential moving average of a module's weights and normalisation statistics."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         """Start from the module's present state."""
@@ -24,7 +24,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the module; young averages move faster, so that the start is soon forgotten."""
+        """Move towards the module; young averages move faster and soon forget the start."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for name, value in model.state_dict().items():
             if value.is_floating_point():
@@ -54,7 +54,7 @@ class TrainingState:
         self.seconds = 0.0
 
     def resume(self) -> bool:
-        """Load the saved state, True if there was one; raises DetectorError where it is another configuration's."""
+        """Load the saved state, True if there was one; DetectorError if its config is another."""
         if not self._path.is_file():
             return False
         try:
@@ -70,7 +70,8 @@ class TrainingState:
         )
         if changed:
             raise DetectorError(
-                f"{self._path} is the state of another configuration (different: {', '.join(changed)}). Choose another "
+                f"{self._path} is the state of another configuration (different: "
+                f"{', '.join(changed)}). Choose another "
                 "output folder, or delete it to start again."
             )
         self._model.load_state_dict(saved["model"])

@@ -20,7 +20,7 @@ DATASETS: dict[str, str] = {
 
 
 def build_dataset(name: str, **options: Any) -> Dataset:
-    """Return the dataset called `name`, built with its adapter's options; raises DatasetError for an unknown name."""
+    """Return the dataset called `name`; raises DatasetError for an unknown name or option."""
     target = DATASETS.get(name)
     if target is None:
         close = difflib.get_close_matches(name, DATASETS, n=1)

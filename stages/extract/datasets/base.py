@@ -12,7 +12,7 @@ from cache.schema import FrameStatus
 
 
 class DatasetError(ValueError):
-    """A dataset cannot be read at all: a folder without annotations, an unknown name, labels that do not fit."""
+    """A dataset cannot be read at all: no annotations, an unknown name, unfitting labels."""
 
 
 class FrameError(ValueError):
@@ -37,7 +37,7 @@ class Dataset(Protocol):
 
     @property
     def cpu_bound(self) -> bool:
-        """True where pictures are computed rather than read, so that only processes overlap them."""
+        """True where pictures are computed, not read: only processes overlap that."""
         ...
 
     def plan(self) -> RowPlan:
@@ -45,9 +45,9 @@ class Dataset(Protocol):
         ...
 
     def load_image(self, row: int) -> NDArray[np.uint8]:
-        """Return the picture of `row`, uint8 [H, W, 3] RGB; raises FrameError for a missing or truncated one."""
+        """Return the picture of `row`, uint8 [H, W, 3] RGB; raises FrameError if it is unusable."""
         ...
 
     def content_identity(self) -> dict[str, Any]:
-        """Return what decides the content: adapter, options, annotation hashes; no paths, hosts or times."""
+        """Return what decides the content: adapter, options, annotations; no paths or times."""
         ...

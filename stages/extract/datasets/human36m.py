@@ -4,8 +4,8 @@
     <root>/annotation_body3d/fps<fps>/h36m_train.npz    and, where there is one, h36m_test.npz
     <root>/images/S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg
 
-Labels there are metres in the camera frame; cameras map camera to world (`X_world = R X_cam + T`). Both become the
-cache's millimetres and world-to-camera rotation.
+Labels there are metres in the camera frame; cameras map camera to world (`X_world = R X_cam + T`).
+Both become the cache's millimetres and world-to-camera rotation.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Human36m:
         self._folder = self._root / "annotation_body3d"
         if not (self._annotations / "h36m_train.npz").is_file():
             raise DatasetError(
-                f"{self._root} has no annotation_body3d/fps{fps}/h36m_train.npz. Set dataset.root to a folder in the "
+                f"{self._root} has no annotation_body3d/fps{fps}/h36m_train.npz. Set "
+                "dataset.root to a folder in the "
                 "layout of mmpose's Human36mDataset."
             )
 
@@ -86,11 +87,11 @@ class Human36m:
         return self._folder / f"fps{self._fps}"
 
     def plan(self) -> RowPlan:
-        """Return the row table; sizes come from the pictures' headers, (0, 0) where one is missing."""
+        """Return the row table; picture sizes are (0, 0) where a picture is missing."""
         return self._plan
 
     def load_image(self, row: int) -> NDArray[np.uint8]:
-        """Return the picture of `row`, uint8 [H, W, 3] RGB; raises FrameError for a missing or truncated one."""
+        """Return the picture of `row`, uint8 [H, W, 3] RGB; raises FrameError if it is unusable."""
         return read_picture(self._picture(row))
 
     def content_identity(self) -> dict[str, Any]:
@@ -219,7 +220,8 @@ def _parse_clip(name: str) -> tuple[str, str, str, str, int]:
     clip, frame = _CLIP.match(folder), _FRAME.search(name)
     if clip is None or frame is None:
         raise DatasetError(
-            f"Picture name {name!r} is not like S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg."
+            f"Picture name {name!r} is not like "
+            "S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg."
         )
     return clip["subject"], clip["action"], clip["subaction"] or "0", clip["camera"], int(frame[1])
 
@@ -230,7 +232,8 @@ def _thin(order: NDArray[np.intp], clips: NDArray[Any], stride: int) -> NDArray[
     names = clips[order]
     starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))
     position = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    return order[position % stride == 0]
+    kept: NDArray[np.intp] = order[position % stride == 0]
+    return kept
 
 
 def _limit_each(order: NDArray[np.intp], split: NDArray[Any], limit: int) -> NDArray[np.intp]:

@@ -33,7 +33,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def load_pickle(path: Path) -> Any:
-    """Return the numpy arrays and plain containers of a pickle; raises DatasetError for anything else in it."""
+    """Return a pickle's arrays and containers; raises DatasetError for anything else in it."""
     try:
         with path.open("rb") as file:
             return _load(file)

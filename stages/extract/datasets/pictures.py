@@ -21,7 +21,7 @@ _HEADER_BYTES = 4096
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Return a picture as uint8 [H, W, 3] RGB; raises FrameError where it is missing, truncated or unreadable."""
+    """Return a picture, uint8 [H, W, 3] RGB; raises FrameError with the reason if unusable."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -43,7 +43,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
 
 def is_truncated(content: bytes) -> bool:
-    """Return True for a JPEG or PNG without its end marker, or an empty file (decoders would fill in grey)."""
+    """Return True for a JPEG or PNG without its end marker, which decoders fill up with grey."""
     tail = content[-64:].rstrip(b"\0")
     if content.startswith(_JPEG_START):
         return not tail.endswith(_JPEG_END)

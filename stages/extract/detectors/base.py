@@ -63,5 +63,5 @@ class FrozenDetector(Protocol):
         ...
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides its numbers: hash of the weights, taps, input normalisation, decoder, precision."""
+        """Return what decides its numbers: weights, taps, normalisation, decoder, precision."""
         ...

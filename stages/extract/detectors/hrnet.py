@@ -10,7 +10,8 @@ from stages.extract.detectors.base import Tap
 HEATMAP_STRIDE = 4
 MMPOSE_STEM_CHANNELS = 64
 NARROW_STEM_HRNET = "NarrowStemHRNet"
-"""Registered by `mmpose_topdown.py`: mmpose's HRNet with fewer channels after its first convolution."""
+"""Registered by `mmpose_topdown.py`: mmpose's HRNet with fewer channels after its first
+convolution."""
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
@@ -20,8 +21,9 @@ HRNET_TAPS = (
     Tap("x16", "backbone.stage4.0.branches.2", 16),
     Tap("x32", "backbone.stage4.0.branches.3", 32),
 )
-"""Where the published context-aware lifter reads HRNet: the fused map that the heatmap head sees, and the three coarser
-branches of the first stage-4 module *before* its fusion (pose checkpoints hold no weights for fused coarse outputs)."""
+"""Where the published lifter reads HRNet: the map that the heatmap head sees, and the three coarser
+branches of the first stage-4 module *before* its fusion (pose checkpoints hold no weights for fused
+coarse outputs)."""
 
 
 def build_hrnet_config(
@@ -37,14 +39,16 @@ def build_hrnet_config(
     sigma: float = 1.5,
     blur_kernel_size: int = 7,
 ) -> dict[str, Any]:
-    """Return the config of an mmpose `TopdownPoseEstimator`: a narrow HRNet and a heatmap head at a quarter of the input.
+    """Return the mmpose config of a top-down estimator: a narrow HRNet and a heatmap head.
 
     Args:
         skeleton: joints of the head, in order.
-        base_channels: channels of the finest branch; the coarser ones have 2, 4 and 8 times as many.
-        stem_channels: output channels of the first convolution, which works at half the size of the crop; 64 is
-            mmpose's own HRNet.
-        bottleneck_channels: width inside stage 1's bottlenecks (their output is four times as wide).
+        base_channels: channels of the finest branch; the coarser ones have 2, 4 and 8 times as
+            many.
+        stem_channels: output channels of the first convolution, which works at half the size of the
+            crop; 64 is mmpose's own HRNet.
+        bottleneck_channels: width inside stage 1's bottlenecks (their output is four times as
+            wide).
         num_bottlenecks: bottlenecks of stage 1.
         num_modules: modules of stages 2, 3 and 4.
         num_blocks: basic blocks per branch and module.
@@ -55,7 +59,8 @@ def build_hrnet_config(
     height, width = input_size
     if height % 32 or width % 32:
         raise ValueError(
-            f"input_size {input_size} must be multiples of 32 (H, W): the coarsest level has stride 32."
+            f"input_size {input_size} must be multiples of 32 (H, W): the coarsest level has "
+            "stride 32."
         )
     channels = tuple(base_channels * 2**i for i in range(4))
     stages = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cache.fingerprint import fingerprint, hash_arrays
 from cache.schema import LevelSpec
 from cache.skeletons import Skeleton, get_skeleton
 from stages.extract.detectors.base import Detection, DetectorError, Tap
+from stages.extract.detectors.checkpoints import load_weights
 from stages.extract.detectors.hrnet import HRNET_TAPS, NARROW_STEM_HRNET
 from stages.extract.detectors.placeholders import placeholders
 
@@ -29,11 +28,10 @@ _SKELETON_OF_DATASET = {
     "CocoWholeBodyDataset": "WHOLEBODY133",
     "UBody2dDataset": "WHOLEBODY133",
 }
-_MAX_NAMED_KEYS = 6
 
 
 class MmposeTopdown:
-    """A frozen mmpose top-down estimator: crops in, joints (by mmpose's own decoder) and tapped feature maps out."""
+    """A frozen mmpose top-down estimator: joints by mmpose's own decoder, and tapped maps."""
 
     def __init__(
         self,
@@ -50,15 +48,18 @@ class MmposeTopdown:
 
         Args:
             config: an mmpose config: a file (.py, .json, .yaml) or a mapping.
-            weights: .safetensors, or .pth of plain tensors; None keeps the random initialisation (tests, benchmarks).
+            weights: .safetensors, or .pth of plain tensors; None keeps the random initialisation
+                (tests, benchmarks).
             taps: feature levels to read, finest first.
             device: torch device.
             threads: torch threads during `detect`; None leaves the process's setting.
-            precision: bfloat16 runs the network under autocast; features and joints are float32 either way.
+            precision: bfloat16 runs the network under autocast; features and joints are float32
+                either way.
             skeleton: joint set, where the config does not tell.
 
         Raises:
-            DetectorError: a config without a top-down model, weights of another network, an unknown tap.
+            DetectorError: a config without a top-down model, weights of another network, an unknown
+                tap.
         """
         self._config = load_config(config)
         self._taps = tuple(taps)
@@ -76,7 +77,8 @@ class MmposeTopdown:
         codec = self._model.head.decoder
         if codec is None:
             raise DetectorError(
-                f"The head {type(self._model.head).__name__} has no decoder; give model.head.decoder in the config."
+                f"The head {type(self._model.head).__name__} has no decoder; give "
+                "model.head.decoder in the config."
             )
         width, height = codec.input_size
         self._input_size = (int(height), int(width))
@@ -106,7 +108,8 @@ class MmposeTopdown:
     @property
     def model(self) -> nn.Module:
         """The mmpose network, in eval mode."""
-        return self._model
+        network: nn.Module = self._model
+        return network
 
     @property
     def crop_kind(self) -> Literal["mmpose", "mmpose-udp"]:
@@ -115,10 +118,11 @@ class MmposeTopdown:
 
     @torch.inference_mode()
     def detect(self, crops: NDArray[np.uint8]) -> Detection:
-        """Return joints and features of crops, uint8 [B, H, W, 3] RGB; raises DetectorError for another size."""
+        """Return joints and features of crops [B, H, W, 3] RGB; DetectorError for other sizes."""
         if crops.shape[1:] != (*self._input_size, 3) or crops.dtype != np.uint8:
             raise DetectorError(
-                f"Crops must be uint8 [B, {self._input_size[0]}, {self._input_size[1]}, 3], got {crops.dtype} "
+                f"Crops must be uint8 [B, {self._input_size[0]}, {self._input_size[1]}, 3], got "
+                f"{crops.dtype} "
                 f"{list(crops.shape)}; set crop.input_size to the detector's input."
             )
         if self._threads is not None and torch.get_num_threads() != self._threads:
@@ -139,7 +143,7 @@ class MmposeTopdown:
         return Detection(keypoints, features)
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the numbers: weights, network, taps, normalisation, decoder, precision."""
+        """Return what decides the numbers: weights, network, taps, decoder, precision."""
         state = {
             name: value.float().cpu().numpy() for name, value in self._model.state_dict().items()
         }
@@ -169,18 +173,18 @@ class MmposeTopdown:
     def _normalise(
         self, crops: Tensor
     ) -> Tensor:  # uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory
-        return ((crops.float() - self._mean) / self._std).permute(0, 3, 1, 2)
+        pixels: Tensor = (crops.float() - self._mean) / self._std
+        return pixels.permute(0, 3, 1, 2)
 
     def _decode(self, raw: Any) -> NDArray[np.float32]:
-        if isinstance(raw, tuple):
-            raw = tuple(part.float() for part in raw)
-        else:
-            raw = raw.float()
-        instances = self._model.head.decode(raw)
+        parts = raw if isinstance(raw, tuple) else (raw,)
+        parts = tuple(part.float() for part in parts)
+        instances = self._model.head.decode(parts if isinstance(raw, tuple) else parts[0])
         points = np.stack([np.asarray(instance.keypoints)[0, :, :2] for instance in instances])
         scores = np.stack([np.asarray(instance.keypoint_scores)[0] for instance in instances])
         if _uses_udp(self._config):
-            # mmpose's decoders speak of a frame in which the box spans the whole input size; in UDP crops it spans one
+            # mmpose's decoders speak of a frame in which the box spans the whole input size; in UDP
+            # crops it spans one
             # pixel less.
             height, width = self._input_size
             points = points * [(width - 1) / width, (height - 1) / height]
@@ -191,7 +195,8 @@ class MmposeTopdown:
             module = self._model.get_submodule(tap.module)
         except AttributeError as error:
             raise DetectorError(
-                f"Tap {tap.name!r}: the network has no module {tap.module!r} ({error}). Name one of its modules."
+                f"Tap {tap.name!r}: the network has no module {tap.module!r} ({error}). Name one "
+                "of its modules."
             ) from error
 
         def capture(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -209,15 +214,17 @@ class MmposeTopdown:
             expected = tuple(size // tap.stride for size in self._input_size)
             if (height, width) != expected:
                 raise DetectorError(
-                    f"Tap {tap.name!r} ({tap.module}) gives maps of {height}x{width}, but stride {tap.stride} on crops "
-                    f"of {self._input_size[0]}x{self._input_size[1]} means {expected[0]}x{expected[1]}."
+                    f"Tap {tap.name!r} ({tap.module}) gives maps of {height}x{width}, but stride "
+                    f"{tap.stride} on crops "
+                    f"of {self._input_size[0]}x{self._input_size[1]} means "
+                    f"{expected[0]}x{expected[1]}."
                 )
             levels.append(LevelSpec(tap.name, channels, height, width, tap.stride))
         return tuple(levels)
 
 
 def load_config(config: str | Path | Mapping[str, Any]) -> Any:
-    """Return an mmengine Config from a file or a mapping; raises DetectorError where it has no top-down model."""
+    """Return an mmengine Config; raises DetectorError where it has no top-down model."""
     import_mmpose()
     from mmengine.config import Config
 
@@ -241,7 +248,7 @@ def load_config(config: str | Path | Mapping[str, Any]) -> Any:
 
 
 def build_pose_estimator(config: Any) -> Any:
-    """Return the randomly initialised network of an mmengine Config (as mmpose's own `init_model` builds it)."""
+    """Return the randomly initialised network of an mmengine Config."""
     import_mmpose()
     from mmengine.registry import init_default_scope
     from mmpose.registry import MODELS
@@ -254,46 +261,12 @@ def build_pose_estimator(config: Any) -> Any:
     return MODELS.build(model_config)
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a state dict, every key; raises DetectorError listing missing and unexpected keys or wrong shapes."""
-    if not path.is_file():
-        raise DetectorError(
-            f"Detector weights {path} do not exist. Train them or give another path."
-        )
-    state = _read_state(path)
-    own = model.state_dict()
-    state = {k: v for k, v in state.items() if not k.startswith("data_preprocessor.")}
-    missing = [
-        name for name in own if name not in state and not name.endswith("num_batches_tracked")
-    ]
-    unexpected = [name for name in state if name not in own]
-    shapes = [
-        f"{name} {list(value.shape)} instead of {list(own[name].shape)}"
-        for name, value in state.items()
-        if name in own and value.shape != own[name].shape
-    ]
-    problems = [
-        f"{len(keys)} {title}: {', '.join(keys[:_MAX_NAMED_KEYS])}{', ...' if len(keys) > _MAX_NAMED_KEYS else ''}"
-        for title, keys in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", shapes),
-        )
-        if keys
-    ]
-    if problems:
-        raise DetectorError(
-            f"{path.name} does not fit the detector's network ({len(own)} tensors): {'; '.join(problems)}. "
-            "Use the config that belongs to these weights."
-        )
-    model.load_state_dict({**own, **state})
-
-
 @functools.cache
 def import_mmpose() -> None:
-    """Import mmpose's models once, with stand-ins for packages that a frozen detector never runs."""
+    """Import mmpose's models once, with stand-ins for packages that no detector here runs."""
     with placeholders(), warnings.catch_warnings():
-        # Deprecations inside mmpose, mmcv and mmengine at these pinned versions; nothing here can act on them.
+        # Deprecations inside mmpose, mmcv and mmengine at these pinned versions; nothing here can
+        # act on them.
         warnings.simplefilter("ignore")
         import mmpose.codecs
         import mmpose.models  # noqa: F401
@@ -301,29 +274,18 @@ def import_mmpose() -> None:
     from mmpose.registry import MODELS
 
     class NarrowStemHRNet(HRNet):  # type: ignore[misc]
-        """mmpose's HRNet with fewer channels after its first convolution, which works at half the input's size."""
+        """mmpose's HRNet with fewer channels after its first convolution, the costliest one."""
 
         def __init__(self, *args: Any, stem_channels: int, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.conv1 = nn.Conv2d(self.conv1.in_channels, stem_channels, 3, 2, 1, bias=False)
+            first, second = self._modules["conv1"], self._modules["conv2"]
+            assert isinstance(first, nn.Conv2d)
+            assert isinstance(second, nn.Conv2d)
+            self.conv1 = nn.Conv2d(first.in_channels, stem_channels, 3, 2, 1, bias=False)
             self.bn1 = nn.BatchNorm2d(stem_channels)
-            self.conv2 = nn.Conv2d(stem_channels, self.conv2.out_channels, 3, 2, 1, bias=False)
+            self.conv2 = nn.Conv2d(stem_channels, second.out_channels, 3, 2, 1, bias=False)
 
     MODELS.register_module(name=NARROW_STEM_HRNET, module=NarrowStemHRNet)
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise DetectorError(
-            f"{path} holds more than tensors, so it is not loaded. Convert its state dict to .safetensors once, in an "
-            "environment that trusts the file."
-        ) from error
-    state = loaded.get("state_dict", loaded)
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def _resolve_skeleton(config: Any, name: str | None) -> Skeleton:

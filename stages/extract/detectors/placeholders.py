@@ -1,9 +1,10 @@
 """Stand-ins for the packages that mmpose imports but a frozen detector never runs.
 
-mmpose imports compiled or heavy packages (`mmcv.ops`, `mmdet`, `torchvision`, `xtcocotools`) at the top of modules that a
-top-down detector does not use. While `placeholders()` is active, each of them that is *not installed* is answered by an
-empty module; using anything from it raises an ImportError that names the package to install. Installed packages are never
-replaced, and afterwards the stand-ins leave `sys.modules`, so that no other library believes they are there.
+mmpose imports compiled or heavy packages (`mmcv.ops`, `mmdet`, `torchvision`, `xtcocotools`) at the
+top of modules that a top-down detector does not use. While `placeholders()` is active, each of them
+that is *not installed* is answered by an empty module; using anything from it raises an ImportError
+that names the package to install. Installed packages are never replaced, and afterwards the stand-
+ins leave `sys.modules`, so that no other library believes they are there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 _REAL_MODULE = {
-    "mmcv.ops": "mmcv._ext",  # mmcv-lite ships the Python half of mmcv.ops; it needs the compiled half
+    "mmcv.ops": "mmcv._ext",  # mmcv-lite ships mmcv.ops without the compiled half
     "mmdet": "mmdet",
     "torchvision": "torchvision",
     "xtcocotools": "xtcocotools",
@@ -27,7 +28,7 @@ _PACKAGE = {"mmcv.ops": "mmcv (the full build instead of mmcv-lite)"}
 
 
 def missing_packages() -> dict[str, str]:
-    """Return the modules that would be answered by a stand-in here, each with the package that provides it."""
+    """Return the modules that get a stand-in here, each with the package that provides it."""
     return {
         name: _PACKAGE.get(name, name)
         for name, real in _REAL_MODULE.items()
@@ -37,7 +38,7 @@ def missing_packages() -> dict[str, str]:
 
 @contextmanager
 def placeholders() -> Iterator[tuple[str, ...]]:
-    """Answer imports of missing packages with stand-ins inside the `with` block; yields their names."""
+    """Answer imports of missing packages with stand-ins in the `with` block; yields the names."""
     missing = missing_packages()
     finder = _PlaceholderFinder(missing)
     sys.meta_path.insert(0, finder)
@@ -57,7 +58,7 @@ def _is_installed(name: str) -> bool:
 
 
 class _Unavailable(type):
-    """Metaclass of stand-in classes: they can be named and subclassed, but neither called nor read."""
+    """Metaclass of stand-ins: they can be named and subclassed, but neither called nor read."""
 
     _package: str
 
@@ -111,6 +112,7 @@ class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def _message(what: str, package: str) -> str:
     return (
-        f"{what} was used, but it comes from {package}, which is not installed (mmpose imports it, a frozen detector "
+        f"{what} was used, but it comes from {package}, which is not installed (mmpose imports "
+        "it, a frozen detector "
         f"does not need it). Install {package} to use this part of mmpose."
     )
