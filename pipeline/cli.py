@@ -69,7 +69,7 @@ def demo(
 
 @app.command()
 def ablate(
-    preset: options.Preset = "context",
+    preset: options.Preset = "default",
     dataset: options.Dataset = None,
     detector: options.Detector = None,
     device: options.Device = None,

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
-from stages.extract.chunks import ExtractConfig
 
 from lifter.config import LifterConfig
 from pipeline import settings
+from stages.extract.chunks import ExtractConfig
 from stages.extract.crops import CropConfig
-from stages.extract.train_detector import TrainDetectorConfig
+from stages.extract.training_config import TrainDetectorConfig
 from stages.lift.config import EvaluateConfig, TrainConfig
 
 
@@ -149,7 +149,7 @@ def load_config(
     if lifter:
         tree = settings.assign(tree, "lifter.name", lifter)
     if device:
-        for owner in ("detector", "train", "evaluate"):
+        for owner in ("detector", "detector_training", "train", "evaluate"):
             tree = settings.assign(tree, f"{owner}.device", device)
     for text in sets:
         tree = settings.assign(tree, *settings.parse_set(text))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from stages.extract.chunks import ExtractProgress, ExtractSummary, extract
 
-from cache import CacheIncomplete, CacheReader, LevelSpec
+from cache import CacheIncomplete, CacheReader
 from cache.fingerprint import diff_identities
 from pipeline.config import RunConfig
 from pipeline.console import Meter
@@ -21,7 +20,14 @@ from pipeline.detectors import build_detector, detector_files
 from pipeline.runs import provenance, read_json, writable_folder, write_json
 from pipeline.stores import store_path
 from pipeline.tables import size_text
-from stages.extract.datasets import Dataset, DatasetError, build_dataset
+from stages.extract.chunks import (
+    ChunkPlan,
+    ExtractProgress,
+    ExtractSummary,
+    extract,
+    plan_chunks,
+)
+from stages.extract.datasets import DatasetError, build_dataset
 from stages.extract.detectors.base import DetectorError
 
 _NOT_IN_RESULT = ("loader_workers", "strict")
@@ -79,14 +85,17 @@ def ensure_store(
     detector = build_detector(config.detector, threads=config.extract.threads)
     loaded = time.perf_counter()
     if dry_run:
-        _say_plan(config, dataset, path, detector.levels, screen)
+        plan = plan_chunks(dataset, detector, config.crop, path, config.extract)
+        _say_plan(config, plan, path, screen)
         return StoreState(path, complete=False)
     writable_folder(config.data_root, "data_root")
+    rows_per_s: float | None = None
     with Meter(screen) as meter:
 
         def report(progress: ExtractProgress) -> None:
-            rate = f"{progress.rows_per_s:.0f} frames/s"
-            meter.update("extract", min(progress.fraction, 0.999), rate)
+            nonlocal rows_per_s
+            rows_per_s = progress.rows_per_s
+            meter.update("extract", min(progress.fraction, 0.999), f"{rows_per_s:.0f} frames/s")
 
         summary = extract(dataset, detector, config.crop, path, config.extract, progress=report)
         meter.update("extract", 1.0, f"{summary.seconds:.0f} s")
@@ -94,7 +103,16 @@ def ensure_store(
     write_json(_request_file(path), request_of(config))
     seconds = {"load detector": loaded - start, "extract": done - loaded}
     write_json(path.with_suffix(".provenance.json"), provenance(seconds))
-    return StoreState(path, complete=True, seconds=seconds, summary=summary)
+    if summary.invalid_by_reason:
+        counts = ", ".join(f"{name} {count}" for name, count in summary.invalid_by_reason.items())
+        screen.print(f"frames that cannot be used: {counts}", style="yellow", soft_wrap=True)
+    screen.print(
+        f"{path}: {summary.chunks_skipped} chunks kept, {summary.chunks_done} written",
+        soft_wrap=True,
+    )
+    return StoreState(
+        path, True, seconds, {} if rows_per_s is None else {"extract": rows_per_s}, summary
+    )
 
 
 def _is_up_to_date(config: RunConfig, path: Path, *, trust_complete: bool) -> bool:
@@ -129,28 +147,15 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _say_plan(
-    config: RunConfig,
-    dataset: Dataset,
-    path: Path,
-    levels: Sequence[LevelSpec],
-    screen: Console,
-) -> None:
+def _say_plan(config: RunConfig, plan: ChunkPlan, path: Path, screen: Console) -> None:
     """Print what an extraction would do and whether the disk has room for it."""
-    num_rows = len(dataset.plan())
-    views = 2 if config.crop.flip else 1
-    bytes_each = 4 if config.extract.dtype == "float32" else 2
-    row_bytes = (
-        views * bytes_each * sum(level.height * level.width * level.channels for level in levels)
-    )
     folder = config.data_root.absolute()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    done = int(CacheReader(path, allow_incomplete=True).committed().sum()) if path.is_dir() else 0
     screen.print(
-        f"would extract {num_rows - done:,} of {num_rows:,} frames into {path}: "
-        f"{row_bytes / 1e3:.0f} kB per frame, {size_text(row_bytes * num_rows)} in all, "
-        f"{size_text(free)} free",
+        f"would write {len(plan.missing)} of {plan.num_chunks} chunks ({plan.num_rows:,} frames) "
+        f"of {path}: {plan.row_bytes / 1e3:.0f} kB per frame, "
+        f"{size_text(plan.row_bytes * plan.num_rows)} in all, {size_text(free)} free",
         soft_wrap=True,
     )

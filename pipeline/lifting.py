@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cache import CacheReader
-from cache.fingerprint import fingerprint
+from cache.fingerprint import diff_identities, fingerprint
 from pipeline.config import RunConfig
 from pipeline.runs import (
     CONFIG_FILE,
@@ -112,8 +112,11 @@ def draw_frames(
 ) -> tuple[Path, ...]:
     """Draw the best, median and worst frame of every test split; return the files.
 
-    A split whose pictures are not on this machine is left out: stage 2 needs the store only.
+    Nothing is drawn of a dataset that is not the store's, nor of a split whose pictures are not on
+    this machine: stage 2 needs the store only.
     """
+    if diff_identities(reader.content_identity, dataset.content_identity()):
+        return ()
     files = []
     for split, evaluation in evaluations.items():
         if not split.startswith("test"):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cache import CacheError, CacheReader, FrameStatus
 from cache.verify import verify
-from pipeline.config import RunConfig
 from pipeline.errors import StoreMissing
+
+if TYPE_CHECKING:
+    # A store can be looked into without what the stages import.
+    from pipeline.config import RunConfig
 
 
 def store_path(config: RunConfig) -> Path:
@@ -85,8 +89,11 @@ def describe_store(path: Path) -> dict[str, Any]:
     }
 
 
-def verify_store(path: Path, progress: Callable[..., None] | None = None) -> dict[str, Any]:
-    """Return the result of reading and checking every byte of a store."""
+def verify_store(path: Path, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """Return the result of reading and checking every byte of a store.
+
+    `progress` is called with the chunks done and to do.
+    """
     if not path.is_dir():
         open_store(path)
     report = verify(path, progress)
@@ -95,17 +102,7 @@ def verify_store(path: Path, progress: Callable[..., None] | None = None) -> dic
         "ok": report.ok,
         "num_rows": report.num_rows,
         "num_chunks": report.num_chunks,
-        "invalid_by_reason": {
-            getattr(reason, "name", str(reason)): count
-            for reason, count in report.invalid_by_reason.items()
-        },
-        "problems": [
-            {
-                "chunk": problem.chunk,
-                "array": problem.array,
-                "rows": None if problem.rows is None else [int(row) for row in problem.rows],
-                "reason": problem.reason,
-            }
-            for problem in report.bad
-        ],
+        "missing_chunks": list(report.missing_chunks),
+        "invalid_by_reason": dict(report.invalid_by_reason),
+        "problems": [asdict(problem) for problem in report.bad],
     }

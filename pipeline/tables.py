@@ -110,13 +110,15 @@ def store_table(store: Mapping[str, Any]) -> Table:
 def verify_table(report: Mapping[str, Any]) -> Table:
     """Return the verdict on a store, one line per problem."""
     verdict = "whole" if report["ok"] else f"{len(report['problems'])} problems"
-    title = (
-        f"{report['path']}: {verdict}; {report['num_rows']:,} rows, {report['num_chunks']} chunks"
-    )
+    if report["missing_chunks"]:
+        verdict += f", {len(report['missing_chunks'])} chunks missing"
+    counts = f"{report['num_rows']:,} rows, {report['num_chunks']} chunks"
+    title = f"{report['path']}: {verdict}; {counts}"
     table = Table("chunk", "array", "rows", "reason", title=title, title_justify="left")
     for problem in report["problems"]:
-        rows = problem["rows"]
-        table.add_row(str(problem["chunk"]), problem["array"], _rows(rows), problem["reason"])
+        chunk = "-" if problem["chunk"] is None else str(problem["chunk"])
+        first, last = problem["rows"]
+        table.add_row(chunk, problem["array"], f"{first} .. {last}", problem["reason"])
     if report["invalid_by_reason"]:
         table.caption = f"frames marked invalid: {_counts(report['invalid_by_reason'])}"
     return table
@@ -129,12 +131,6 @@ def size_text(size_bytes: float) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "-"
-
-
-def _rows(rows: Sequence[int] | None) -> str:
-    if not rows:
-        return "-"
-    return str(rows[0]) if len(rows) == 1 else f"{rows[0]} .. {rows[-1]}"
 
 
 def _brief(value: Any, limit: int = 100) -> str:

@@ -64,12 +64,14 @@ def verify(
     as_json: options.AsJson = False,
 ) -> None:
     """Read every byte of a store and check sums, counts and ranges; exit code 3 if one is bad."""
-    from pipeline.console import console, print_json
+    from pipeline.console import Meter, console, print_json
     from pipeline.errors import DATA
     from pipeline.stores import verify_store
     from pipeline.tables import verify_table
 
-    report = verify_store(_chosen(store, preset, dataset, detector, sets))
+    path = _chosen(store, preset, dataset, detector, sets)
+    with Meter(console(quiet=as_json)) as meter:
+        report = verify_store(path, lambda done, of: meter.update("verify", done / of))
     if as_json:
         print_json(report)
     else:
