@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class StorePart:
         self.spec = self.header.spec
         self.ledger = Ledger(path, self.spec.num_chunks)
         self._files = files
+        self._key = str(path)
         self._committed = self.ledger.committed()
 
     @cached_property
@@ -96,44 +97,56 @@ class StorePart:
 
     def gather(
         self,
-        level: LevelSpec,
+        levels: Iterable[LevelSpec],
         rows: NDArray[np.intp],
         views: NDArray[np.intp],
         *,
-        out: NDArray[Any],
+        out: Mapping[str, NDArray[Any]],
         positions: NDArray[np.intp],
     ) -> None:
-        """Copy maps of committed rows to `out[positions]`.
+        """Copy maps to `out[level][positions]`.
 
         Args:
-            level: which maps.
+            levels: which maps.
             rows: `[B]` rows of this store.
             views: `[B]`.
-            out: `[.., H, W, C]`, C-contiguous.
+            out: `[.., H, W, C]` by level, C-contiguous.
             positions: `[B]`.
 
         Raises:
+            CacheIncomplete: a row is not committed.
             CacheCorrupt: a map fails its checksum, tested on first touch.
         """
-        spec, size = self.spec, schema.map_bytes(level, self.spec.dtype)
-        out_bytes = out.reshape(len(out), -1).view(np.uint8)
-        chunks, slots = np.divmod(rows, spec.shard_rows)
-        slots = slots * spec.num_views + views
+        chunks, slots = np.divmod(rows, self.spec.shard_rows)
+        slots = slots * self.spec.num_views + views
         order = np.argsort(chunks, kind="stable")
+        wanted = (positions[order].tolist(), chunks[order].tolist(), slots[order].tolist())
+        self.require(wanted[1])
+        for level in levels:
+            # Slices of a memoryview copy 1.2 to 2 times as fast as rows of numpy arrays.
+            self._copy_maps(level, out[level.name].reshape(-1).view(np.uint8).data, *wanted)
+
+    def _copy_maps(
+        self,
+        level: LevelSpec,
+        target: memoryview,
+        positions: list[int],
+        chunks: list[int],
+        slots: list[int],
+    ) -> None:
+        size = schema.map_bytes(level, self.spec.dtype)
         current = -1
-        for position, chunk, slot in zip(
-            positions[order].tolist(), chunks[order].tolist(), slots[order].tolist(), strict=True
-        ):
+        for position, chunk, slot in zip(positions, chunks, slots, strict=True):
             if chunk != current:
-                shard = self._files.get(self.path, spec, level, chunk)
-                current = chunk
-            offset = shard.offsets[slot]
-            out_bytes[position] = shard.data[offset : offset + size]
+                shard = self._files.get(self._key, self.spec, level, chunk)
+                current, source, offsets = chunk, shard.source, shard.offsets
+            offset = offsets[slot]
+            target[position * size : (position + 1) * size] = source[offset : offset + size]
             if not shard.checked[slot]:
                 if not map_is_intact(shard.data, offset, size):
-                    row, view = divmod(slot, spec.num_views)
-                    row += chunk * spec.shard_rows
-                    reason = f"the {spec.views[view]} view fails its checksum"
+                    row, view = divmod(slot, self.spec.num_views)
+                    row += chunk * self.spec.shard_rows
+                    reason = f"the {self.spec.views[view]} view fails its checksum"
                     raise CacheCorrupt(
                         damage_message(self.path, level.name, chunk, range(row, row + 1), reason)
                     )

@@ -138,11 +138,9 @@ class CacheReader:
         if views.size and not 0 <= views.min() <= views.max() < self.spec.num_views:
             raise IndexError(f"view {view!r} of a store with the views {self.views}")
         chosen = self._chosen_levels(levels)
-        batch = {name: self._out_array(level, len(numbers), out) for name, level in chosen.items()}
+        batch = {level.name: self._out_array(level, len(numbers), out) for level in chosen}
         for part, positions, local in self._split(numbers):
-            part.require(np.unique(local // part.spec.shard_rows).tolist())
-            for name, level in chosen.items():
-                part.gather(level, local, views[positions], out=batch[name], positions=positions)
+            part.gather(chosen, local, views[positions], out=batch, positions=positions)
         return batch
 
     def keypoints(
@@ -207,6 +205,9 @@ class CacheReader:
         self, numbers: NDArray[np.intp]
     ) -> Iterator[tuple[StorePart, NDArray[np.intp], NDArray[np.intp]]]:
         """Stores with the positions in `numbers` and the local rows that fall to them."""
+        if len(self._parts) == 1:
+            yield self._parts[0], np.arange(len(numbers)), numbers
+            return
         owners = np.searchsorted(self._starts, numbers, side="right") - 1
         for number, part in enumerate(self._parts):
             positions = np.flatnonzero(owners == number)
@@ -245,15 +246,16 @@ class CacheReader:
             raise IndexError(f"view {view!r} of a store with the views {self.views}")
         return view
 
-    def _chosen_levels(self, levels: Sequence[str] | None) -> dict[str, LevelSpec]:
+    def _chosen_levels(self, levels: Sequence[str] | None) -> list[LevelSpec]:
         known = self.levels
-        chosen = list(known) if levels is None else list(levels)
-        unknown = [name for name in chosen if name not in known]
+        if levels is None:
+            return list(known.values())
+        unknown = [name for name in levels if name not in known]
         if unknown:
             raise CacheError(
                 f"{self._paths[0]} has no levels {', '.join(unknown)}, there are {', '.join(known)}"
             )
-        return {name: known[name] for name in chosen}
+        return [known[name] for name in levels]
 
     def _out_array(
         self, level: LevelSpec, num_rows: int, out: Mapping[str, NDArray[Any]] | None

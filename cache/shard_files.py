@@ -19,14 +19,15 @@ from cache.shards import Bytes, DamagedBytes, parse_shard_index
 
 MAX_OPEN_FILES = 512
 
-Key = tuple[Path, str, int]  # store, level, chunk
+Key = tuple[str, str, int]  # store, level, chunk
 
 
 @dataclass(frozen=True, eq=False)
 class MappedShard:
-    """An open shard. Entry `row * V + view` of `offsets` and `checked` belongs to one map."""
+    """An open shard, as an array and as a memoryview; entry `row * V + view` is one map's."""
 
     data: Bytes
+    source: memoryview
     offsets: list[int]
     checked: bytearray
 
@@ -47,7 +48,7 @@ class ShardFiles:
         """Files mapped now; each map holds a descriptor."""
         return len(self._open)
 
-    def get(self, store: Path, spec: CacheSpec, level: LevelSpec, chunk: int) -> MappedShard:
+    def get(self, store: str, spec: CacheSpec, level: LevelSpec, chunk: int) -> MappedShard:
         """The mapped shard; raises `CacheCorrupt` if its size or index is damaged."""
         key = (store, level.name, chunk)
         with self._lock:
@@ -62,7 +63,7 @@ class ShardFiles:
             return shard
 
     def _map(self, key: Key, spec: CacheSpec, level: LevelSpec) -> MappedShard:
-        store, _, chunk = key
+        store, chunk = Path(key[0]), key[2]
         rows = spec.chunk_rows(chunk)
         path = store / schema.feature_path(level.name) / schema.chunk_key(chunk, 5)
         try:
@@ -90,7 +91,7 @@ class ShardFiles:
         if known != identity:
             checked = bytearray(len(offsets))
             self._checked[key] = (identity, checked)
-        return MappedShard(data, offsets, checked)
+        return MappedShard(data, memoryview(mapped), offsets, checked)
 
 
 def damage_message(store: Path, array: str, chunk: int, rows: range, reason: str) -> str:

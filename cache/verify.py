@@ -128,7 +128,7 @@ def _feature_problems(part: StorePart, files: ShardFiles, chunk: int) -> Iterato
     for level in spec.levels:
         name = schema.feature_path(level.name)
         try:
-            shard = files.get(part.path, spec, level, chunk)
+            shard = files.get(str(part.path), spec, level, chunk)
         except CacheCorrupt as error:
             yield Problem(chunk, name, (rows.start, rows.stop - 1), str(error.__cause__))
             continue
