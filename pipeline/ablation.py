@@ -17,11 +17,19 @@ from cache import CacheReader
 from cache.fingerprint import fingerprint
 from pipeline.config import RunConfig, with_settings
 from pipeline.errors import ConfigError
-from pipeline.lifting import lift, progress_note, training_rate
+from pipeline.lifting import (
+    LiftedRun,
+    finished_run,
+    lift,
+    progress_note,
+    run_directory,
+    training_rate,
+)
 from pipeline.runs import provenance, read_json, write_json
 from pipeline.settings import did_you_mean
 from stages.extract.datasets import build_dataset
 from stages.lift import TrainProgress, compare_metrics
+from stages.lift.progress import Report
 
 RESULT_FILE = "comparison.json"
 
@@ -69,25 +77,39 @@ def run_jobs(
     jobs: Sequence[Job], store: Path, *, workers: int, update: Update
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """Train and evaluate every job, `workers` at a time; return their ends by (row, seed)."""
-    context = get_context("spawn")
+    reader = CacheReader(store)
     done: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def end(job: Job, result: dict[str, Any]) -> None:
+        done[job.row, job.seed] = result
+        update(job.name, 1.0, result["note"])
+
+    left = []
+    for job in jobs:
+        finished = finished_run(job.config, run_directory(job.config, reader))
+        if finished is None:
+            left.append(job)
+        else:
+            end(job, _ending(finished))
+    draws = _first_of_each_row(jobs)
+    if min(workers, len(left)) <= 1:
+        for job in left:
+            report = partial(_update, update, job.name)
+            end(job, _run_job(job.config, store, draw=job in draws, report=report))
+        return done
+    context = get_context("spawn")
     with context.Manager() as manager:
         reports = manager.Queue()
         listener = Thread(target=_forward, args=(reports, update), daemon=True)
         listener.start()
-        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-            draws = _first_of_each_row(jobs)
+        with ProcessPoolExecutor(min(workers, len(left)), mp_context=context) as pool:
             futures = {
-                pool.submit(
-                    _run_job, job.config.dump(), str(store), job.name, job in draws, reports
-                ): job
-                for job in jobs
+                pool.submit(_run_remote, job, store, draw=job in draws, reports=reports): job
+                for job in left
             }
             try:
                 for future in as_completed(futures):
-                    job = futures[future]
-                    done[job.row, job.seed] = future.result()
-                    update(job.name, 1.0, done[job.row, job.seed]["note"])
+                    end(futures[future], future.result())
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -136,25 +158,30 @@ def compare_rows(
     return result
 
 
-def _run_job(
-    tree: dict[str, Any], store: str, name: str, draw: bool, reports: Any
-) -> dict[str, Any]:
-    config = RunConfig.model_validate(tree)
-    reader = CacheReader(Path(store))
+def _run_remote(job: Job, store: Path, *, draw: bool, reports: Any) -> dict[str, Any]:
+    def put(name: str, fraction: float, note: str) -> None:
+        reports.put((name, fraction, note))
+
+    return _run_job(job.config, store, draw=draw, report=partial(_update, put, job.name))
+
+
+def _run_job(config: RunConfig, store: Path, *, draw: bool, report: Report) -> dict[str, Any]:
     dataset = build_dataset(config.dataset.name, **config.dataset.arguments()) if draw else None
-    run = lift(config, reader, dataset=dataset, report=partial(_send, reports, name))
+    return _ending(lift(config, CacheReader(store), dataset=dataset, report=report))
+
+
+def _ending(run: LiftedRun) -> dict[str, Any]:
     return {
         "run_dir": str(run.run_dir),
-        "up_to_date": run.up_to_date,
         "note": "up to date" if run.up_to_date else f"{run.seconds_train:.0f} s",
-        "num_parameters": run.summary.num_parameters,
-        "best_epoch": run.summary.best_epoch,
+        "num_parameters": run.metrics["num_parameters"],
+        "best_epoch": run.metrics["epoch"],
         "pictures": [str(path) for path in run.pictures],
     }
 
 
-def _send(reports: Any, name: str, progress: TrainProgress) -> None:
-    reports.put((name, min(progress.fraction, 0.999), progress_note(progress)))
+def _update(update: Update, name: str, progress: TrainProgress) -> None:
+    update(name, min(progress.fraction, 0.999), progress_note(progress))
 
 
 def _forward(reports: Any, update: Update) -> None:

@@ -22,7 +22,7 @@ from pipeline.runs import (
     write_json,
 )
 from stages.extract.datasets import Dataset, DatasetError, FrameError
-from stages.lift import Evaluation, TrainProgress, TrainSummary, evaluate_run, train
+from stages.lift import Evaluation, TrainProgress, evaluate_run, train
 from stages.lift.figures import plot_frames
 from stages.lift.progress import Report
 
@@ -32,8 +32,10 @@ class LiftedRun:
     """A trained and evaluated run."""
 
     run_dir: Path
-    summary: TrainSummary
     metrics: Mapping[str, Any]
+    """What `evaluate_run` wrote: errors by split, `num_parameters`, the chosen `epoch`."""
+    dropped_rows: Mapping[str, Mapping[str, int]]
+    """Rows left out of training, by split and reason."""
     up_to_date: bool
     seconds_train: float
     seconds_evaluate: float
@@ -71,36 +73,49 @@ def lift(
 
     With a `dataset`, a picture of the best, median and worst frame of each test split is drawn.
     """
-    writable_folder(config.runs_root, "runs_root")
     run_dir = run_directory(config, reader)
+    if (finished := finished_run(config, run_dir)) is not None:
+        return finished
+    writable_folder(config.runs_root, "runs_root")
     start = time.perf_counter()
     summary = train(config.train, config.lifter, reader, run_dir, progress=report)
     trained = time.perf_counter()
-    metrics_file = run_dir / METRICS_FILE
-    if summary.up_to_date and _is_evaluated(metrics_file, config):
-        return LiftedRun(
-            run_dir=run_dir,
-            summary=summary,
-            metrics=read_json(metrics_file),
-            up_to_date=True,
-            seconds_train=trained - start,
-            seconds_evaluate=0.0,
-            pictures=tuple(sorted(run_dir.glob("frames-*.png"))),
-        )
     evaluations = evaluate_run(run_dir, reader, config.evaluate)
     evaluated = time.perf_counter()
     pictures = draw_frames(evaluations, reader, dataset, run_dir) if dataset else ()
-    write_json(run_dir / CONFIG_FILE, config.dump())
     seconds = {"train": trained - start, "evaluate": evaluated - trained}
     write_json(run_dir / PROVENANCE_FILE, provenance(seconds))
+    write_json(run_dir / CONFIG_FILE, config.dump())
     return LiftedRun(
         run_dir=run_dir,
-        summary=summary,
-        metrics=read_json(metrics_file),
+        metrics=read_json(run_dir / METRICS_FILE),
+        dropped_rows=summary.dropped_rows,
         up_to_date=False,
         seconds_train=seconds["train"],
         seconds_evaluate=seconds["evaluate"],
         pictures=pictures,
+    )
+
+
+def finished_run(config: RunConfig, run_dir: Path) -> LiftedRun | None:
+    """Return the run in `run_dir` if it is trained, and evaluated as `config` says.
+
+    The configuration is written last, so its presence says that all the rest is there.
+    """
+    metrics_file, config_file = run_dir / METRICS_FILE, run_dir / CONFIG_FILE
+    if not (metrics_file.is_file() and config_file.is_file()):
+        return None
+    metrics = read_json(metrics_file)
+    if metrics.get("evaluate") != config.evaluate.model_dump(mode="json"):
+        return None
+    return LiftedRun(
+        run_dir=run_dir,
+        metrics=metrics,
+        dropped_rows={},
+        up_to_date=True,
+        seconds_train=0.0,
+        seconds_evaluate=0.0,
+        pictures=tuple(sorted(run_dir.glob("frames-*.png"))),
     )
 
 
@@ -144,10 +159,3 @@ def progress_note(progress: TrainProgress) -> str:
     validation = progress.validation_mpjpe_mm
     shown = "" if validation is None else f"  val {validation:.1f} mm"
     return f"loss {progress.loss_mm:.1f} mm{shown}  {progress.samples_per_s:.0f} samples/s"
-
-
-def _is_evaluated(metrics_file: Path, config: RunConfig) -> bool:
-    if not metrics_file.is_file():
-        return False
-    evaluated = read_json(metrics_file).get("evaluate")
-    return bool(evaluated == config.evaluate.model_dump(mode="json"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from cache import CacheReader
@@ -68,10 +67,11 @@ def run_lift(
 
 
 def _as_json(run: LiftedRun) -> dict[str, Any]:
-    summary = asdict(run.summary)
     return {
-        **{key: str(value) if key == "run_dir" else value for key, value in summary.items()},
+        "run_dir": str(run.run_dir),
         "up_to_date": run.up_to_date,
+        "dropped_rows": run.dropped_rows,
+        "seconds": {"train": run.seconds_train, "evaluate": run.seconds_evaluate},
         "metrics": run.metrics,
         "pictures": [str(picture) for picture in run.pictures],
     }

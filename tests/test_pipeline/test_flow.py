@@ -22,6 +22,7 @@ TINY = (
     "train.warmup_steps=0",
     "train.threads=1",
     "comparison.seeds=[0, 1]",
+    "comparison.workers=1",
 )
 
 
@@ -114,6 +115,17 @@ def test_a_comparison_has_every_row_split_and_difference(place: Place) -> None:
     assert "pose_only_gt2d" in again.out
 
 
+def test_runs_in_worker_processes_end_as_runs_in_this_one(place: Place) -> None:
+    rows = "comparison.rows={capf: {lifter.name: capf}, pose_only: {lifter.name: pose_only}}"
+    sets = (*TINY, rows, "comparison.differences=[]", "comparison.seeds=[0]")
+    here = place.json("ablate", sets=sets)
+    elsewhere = (*sets, "comparison.workers=2", f"runs_root={place.folder / 'elsewhere'}")
+    there = place.json("ablate", sets=elsewhere)
+    for one, other in zip(here["rows"], there["rows"], strict=True):  # type: ignore[call-overload]
+        assert one["mpjpe_mm"] == other["mpjpe_mm"]
+        assert one["runs"] != other["runs"]
+
+
 def test_a_difference_of_unknown_rows_is_a_config_error(place: Place) -> None:
     ended = place("ablate", sets=(*TINY, "comparison.differences=[[capf, pose_onli]]"))
     assert ended.code == 2
@@ -121,7 +133,7 @@ def test_a_difference_of_unknown_rows_is_a_config_error(place: Place) -> None:
 
 
 def test_an_unknown_key_of_a_row_is_a_config_error(place: Place) -> None:
-    ended = place("ablate", sets=(*TINY, "comparison.rows={a: {lifter.nme: capf}}"))
+    ended = place("ablate", sets=(*TINY, "comparison.rows.capf={lifter.nme: capf}"))
     assert ended.code == 2
     assert "did you mean 'lifter.name'" in ended.err
 
