@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from stages.lift.errors import NotComparable
 
+_DRAWN_NUMBERS = 1_000_000  # kept in memory at a time
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -51,16 +53,12 @@ def paired_bootstrap(
     """
     _check(errors_a_mm, errors_b_mm, num_frames)
     rng = np.random.default_rng(seed)
-    num_clips = len(num_frames)
-    differences = np.empty(num_draws)
-    for draw in range(num_draws):
-        clips = rng.integers(num_clips, size=num_clips)
-        weights = np.bincount(clips, minlength=num_clips) * num_frames
-        mean_a, mean_b = (
-            np.average(errors[rng.integers(len(errors), size=len(errors))].mean(0), weights=weights)
-            for errors in (errors_a_mm, errors_b_mm)
-        )
-        differences[draw] = mean_b - mean_a
+    differences = np.concatenate(
+        [
+            _draw_differences(errors_a_mm, errors_b_mm, num_frames, num_draws=count, rng=rng)
+            for count in _portions(num_draws, largest=max(1, _DRAWN_NUMBERS // len(num_frames)))
+        ]
+    )
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(differences, [tail, 1.0 - tail])
     mean_a = float(np.average(errors_a_mm.mean(0), weights=num_frames))
@@ -72,10 +70,35 @@ def paired_bootstrap(
         low_mm=float(low),
         high_mm=float(high),
         confidence=confidence,
-        num_clips=num_clips,
+        num_clips=len(num_frames),
         num_seeds_a=len(errors_a_mm),
         num_seeds_b=len(errors_b_mm),
     )
+
+
+def _draw_differences(
+    errors_a_mm: NDArray[np.float64],
+    errors_b_mm: NDArray[np.float64],
+    num_frames: NDArray[np.int64],
+    *,
+    num_draws: int,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:  # [draws]
+    # How often each clip (each seed) is drawn, instead of which ones: the means become products.
+    num_clips = len(num_frames)
+    clips = rng.multinomial(num_clips, np.full(num_clips, 1 / num_clips), size=num_draws)
+    weights = clips * num_frames  # [draws, clips]
+    means = []
+    for errors in (errors_a_mm, errors_b_mm):
+        num_seeds = len(errors)
+        seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_draws)
+        means.append((seeds / num_seeds @ errors * weights).sum(1) / weights.sum(1))
+    return means[1] - means[0]
+
+
+def _portions(total: int, *, largest: int) -> list[int]:
+    """Parts of `total`, each at most `largest`."""
+    return [min(largest, total - start) for start in range(0, total, largest)]
 
 
 def compare_metrics(

@@ -80,7 +80,6 @@ def write_store(
     status: Mapping[int, FrameStatus] | None = None,
     feature_identity: Mapping[str, Any] = IDENTITY,
     levels: Sequence[LevelSpec] = LEVELS,
-    not_finite_rows: Sequence[int] = (),
     seed: int = 0,
 ) -> CacheReader:
     """Keypoints `detector` are the labels with 1 px of noise, another noise in each view."""
@@ -122,7 +121,6 @@ def write_store(
                 features[level.name] = rng.normal(size=map_shape).astype(np.float16)
                 # The first value names the row and the view, so that tests know whose map it is.
                 features[level.name][:, :, 0, 0, 0] = rows[:, None] + 0.25 * np.arange(len(views))
-                features[level.name][np.isin(rows, not_finite_rows)] = np.nan
             writer.write_chunk(
                 chunk,
                 ChunkData(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,22 +39,23 @@ def configured(**options: object) -> TrainConfig:
 
 @pytest.mark.parametrize("lifter", [POSE_ONLY, CAPF], ids=["pose_only", "capf"])
 def test_a_lifter_learns_a_handful_of_frames_by_heart(tmp_path: Path, lifter: LifterConfig) -> None:
-    reader = write_store(tmp_path / "few.zarr", {"train": 6})
+    reader = write_store(tmp_path / "few.zarr", {"train": 4})
     config = configured(
-        epochs=150,
-        batch_size=6,
-        lr=5e-3,
+        epochs=250,
+        batch_size=4,
+        lr=3e-3,
         select="last",
+        save_every=250,
         flip=False,
         weight_decay=0.0,
-        schedule="onecycle",
+        schedule="cosine",
         data={"keypoint_source": "gt"},
     )
     fast = lifter.model_copy(update={"drop_path": 0.0})
     train(config, fast, reader, tmp_path / "run")
     losses = [entry["loss_mm"] for entry in read_log(tmp_path / "run")]
-    assert losses[0] > 300.0
-    assert losses[-1] < 40.0
+    assert losses[0] > 500.0
+    assert losses[-1] < 100.0
 
 
 def test_equal_arguments_give_equal_bytes(store: CacheReader, tmp_path: Path) -> None:
@@ -146,10 +148,16 @@ def test_a_store_without_validation_needs_the_last_epoch_to_be_asked_for(tmp_pat
     assert load_run(tmp_path / "run").epoch == 3
 
 
-def test_maps_that_are_not_finite_stop_training_and_are_named(tmp_path: Path) -> None:
-    reader = write_store(
-        tmp_path / "nan.zarr", {"train": 16, "validation": 4}, not_finite_rows=[11]
-    )
+def test_maps_that_are_not_finite_stop_training_and_are_named(
+    store: CacheReader, tmp_path: Path
+) -> None:
+    class Spoilt(CacheReader):
+        def read(self, rows: Any, **options: Any) -> dict[str, Any]:
+            maps = super().read(rows, **options)
+            maps["x8"][np.asarray(rows) == 11, 3, 2, 1] = np.nan
+            return maps
+
+    reader = Spoilt(store.paths)
     with pytest.raises(NotFiniteLoss, match=r"loss became nan in epoch 1.*store rows \[11\]"):
         train(SHORT, CAPF, reader, tmp_path / "run")
 
@@ -182,7 +190,7 @@ def test_a_factor_of_zero_freezes_its_group_and_only_that(
     )
     start = load_run(tmp_path / "start", weights="last").model.state_dict()
     frozen = load_run(tmp_path / "frozen", weights="last").model.state_dict()
-    same = {name for name in start if torch.equal(start[name], frozen[name])}
+    same = {name for name in start if torch.allclose(start[name], frozen[name], atol=1e-20)}
     assert same
     assert all("offset" in name for name in same)
 
