@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -52,16 +54,17 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        tensors: dict[str, Tensor] = load_file(path)
-        return tensors
     try:
+        if path.suffix == ".safetensors":
+            tensors: dict[str, Tensor] = load_file(path)
+            return tensors
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DetectorError(
             f"{path} holds more than tensors, so it is not loaded. Convert its state dict to "
-            ".safetensors once, in an "
-            "environment that trusts the file."
+            ".safetensors once, in an environment that trusts the file."
         ) from error
-    state = loaded.get("state_dict", loaded)
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        raise DetectorError(f"{path} cannot be read: {error}. Copy or train it again.") from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}

@@ -145,7 +145,9 @@ class MmposeTopdown:
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers: weights, network, taps, decoder, precision."""
         state = {
-            name: value.float().cpu().numpy() for name, value in self._model.state_dict().items()
+            name: value.float().cpu().numpy()
+            for name, value in self._model.state_dict().items()
+            if not name.endswith("num_batches_tracked")  # a counter that some files leave out
         }
         model = self._config["model"]
         head = model["head"]
