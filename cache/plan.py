@@ -177,7 +177,9 @@ class RowPlan:
 
     def take(self, rows: ArrayLike) -> RowPlan:
         """The plan of these rows in this order; `item` keeps only their own strings."""
-        chosen = np.arange(len(self))[np.asarray(rows)]
+        wanted = np.asarray(rows)
+        # An empty list becomes floats, which cannot index; the plan then refuses to be empty.
+        chosen = np.arange(len(self))[wanted if wanted.size else slice(0)]
         index = {
             name: IndexColumn(column.codes[chosen], column.vocabulary)
             for name, column in self.index.items()

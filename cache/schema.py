@@ -116,7 +116,7 @@ class CacheSpec:
     """
 
     num_rows: PositiveInt
-    levels: tuple[LevelSpec, ...]
+    levels: Annotated[tuple[LevelSpec, ...], Field(min_length=1)]
     skeleton: str
     crop_size: tuple[PositiveInt, PositiveInt]
     shard_rows: PositiveInt
