@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from cache.cameras import Camera
 from numpy.typing import NDArray
 
+from cache.cameras import Camera
 from stages.extract.datasets.synthetic.actions import ACTIONS, move
 from stages.extract.datasets.synthetic.kinematics import BodyPose, pose_body
 from stages.extract.datasets.synthetic.people import (

@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from cache.cameras import Camera, project
-from cache.plan import IndexColumn, RowPlan
 from numpy.typing import NDArray
 
+from cache.cameras import Camera, project
+from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.synthetic.actions import ACTIONS
 from stages.extract.datasets.synthetic.clips import Clip, ClipView, draw_clip
 from stages.extract.datasets.synthetic.rig import draw_rig, pixel_rays

@@ -74,6 +74,8 @@ class BodyPose:
     pelvis: Array  # [T, 3, 3] columns: forward, left, up in the world
     chest: Array  # [T, 3, 3]
     skull: Array  # [T, 3, 3]
+    thigh_front: Array  # [T, 2, 3] unit vectors, left, right
+    shin_front: Array  # [T, 2, 3]
 
 
 def _rotation(axis: int, angle: Array) -> Array:
@@ -114,7 +116,7 @@ def pose_body(angles: Array, bones: BoneLengths, position_mm: Array) -> BodyPose
     joints[:, 8] = joints[:, 7] + chest @ (0.0, 0.0, bones.upper_spine)
     joints[:, 9] = joints[:, 8] + skull @ (20.0, 0.0, bones.neck)
     joints[:, 10] = joints[:, 9] + skull @ (0.0, 0.0, bones.head)
-    toes, hands = np.zeros((2, len(angles), 2, 3))
+    toes, hands, thigh_front, shin_front = np.zeros((4, len(angles), 2, 3))
     for side, sign, leg_joints, arm_joints in (
         ("left", 1.0, (4, 5, 6), (11, 12, 13)),
         ("right", -1.0, (1, 2, 3), (14, 15, 16)),
@@ -123,6 +125,7 @@ def pose_body(angles: Array, bones: BoneLengths, position_mm: Array) -> BodyPose
         hip, knee, ankle = leg_joints
         thigh = pelvis @ _limb_frame(dof, side, sign, "hip")
         shin = thigh @ _rotation(1, dof[f"{side}_knee_flexion"])
+        thigh_front[:, index], shin_front[:, index] = thigh[..., 0], shin[..., 0]
         foot = shin @ _rotation(1, -dof[f"{side}_ankle_flexion"])
         joints[:, hip] = pelvis @ (0.0, sign * bones.hip_half_width, 0.0)
         joints[:, knee] = joints[:, hip] + thigh @ (0.0, 0.0, -bones.thigh)
@@ -139,7 +142,16 @@ def pose_body(angles: Array, bones: BoneLengths, position_mm: Array) -> BodyPose
     offset[:, 0, :2] = position_mm
     lowest = np.minimum(joints[:, (3, 6), 2].min(axis=1) - 60.0, toes[..., 2].min(axis=1) - 40.0)
     offset[:, 0, 2] = -np.minimum(lowest, joints[..., 2].min(axis=1) - 110.0)
-    return BodyPose(joints + offset, toes + offset, hands + offset, pelvis, chest, skull)
+    return BodyPose(
+        joints + offset,
+        toes + offset,
+        hands + offset,
+        pelvis,
+        chest,
+        skull,
+        thigh_front,
+        shin_front,
+    )
 
 
 def _limb_frame(dof: dict[str, Array], side: str, sign: float, joint: str) -> Array:

@@ -33,7 +33,13 @@ class Clothes:
     top: Colour
     top_stripe: Colour
     stripe_mm: float
+    chest: Colour
+    """Panel on the front of the top."""
     legs: Colour
+    legs_front: Colour
+    """Panel on the front of the legs."""
+    pockets: Colour
+    """Patch on the back of the trousers."""
     shoes: Colour
     sleeves: int
     """0 bare arms, 1 short sleeves, 2 long sleeves."""
@@ -51,7 +57,7 @@ def draw_person(rng: np.random.Generator) -> Person:
         hip_half_width=length(0.075),
         thigh=length(0.255),
         shin=length(0.25),
-        foot=length(0.09),
+        foot=length(0.105),
         lower_spine=length(0.135),
         upper_spine=length(0.145),
         neck=length(0.065),
@@ -63,9 +69,8 @@ def draw_person(rng: np.random.Generator) -> Person:
     )
     tone = rng.uniform(0.15, 1.0)
     skin = np.array([0.28, 0.16, 0.10]) * (1 - tone) + np.array([0.85, 0.62, 0.5]) * tone
-    hair = np.array(
-        colorsys.hsv_to_rgb(rng.uniform(0.02, 0.12), rng.uniform(0.1, 0.8), rng.uniform(0.03, 0.5))
-    )
+    lightness = rng.uniform(0.02, 0.3) if tone > 0.4 else rng.choice((0.02, 0.7))
+    hair = np.array(colorsys.hsv_to_rgb(rng.uniform(0.02, 0.12), rng.uniform(0.1, 0.8), lightness))
     return Person(
         bones=bones,
         torso_girth=float(np.clip(rng.normal(1.0, 0.12), 0.75, 1.35)),
@@ -82,14 +87,25 @@ def draw_colour(rng: np.random.Generator, saturation: float = 0.9) -> Colour:
     return np.array(colorsys.hsv_to_rgb(*hsv), dtype=np.float32)
 
 
+def _contrasting(colour: Colour, rng: np.random.Generator) -> Colour:
+    """A cloth colour that is clearly lighter or darker than `colour`, or of another hue."""
+    while True:
+        other = draw_colour(rng)
+        if np.abs(other - colour).max() > 0.3:
+            return other
+
+
 def draw_clothes(rng: np.random.Generator) -> Clothes:
-    """Clothes of one clip."""
-    top = draw_colour(rng)
+    """Clothes of one clip: front and back differ, left and right do not."""
+    top, legs = draw_colour(rng), draw_colour(rng)
     return Clothes(
         top=top,
         top_stripe=draw_colour(rng) if rng.random() < 0.45 else top,
         stripe_mm=float(rng.uniform(40, 160)),
-        legs=draw_colour(rng),
+        chest=_contrasting(top, rng),
+        legs=legs,
+        legs_front=0.45 * legs + 0.55 * _contrasting(legs, rng),
+        pockets=_contrasting(legs, rng),
         shoes=draw_colour(rng),
         sleeves=int(rng.integers(3)),
         shorts=bool(rng.random() < 0.35),

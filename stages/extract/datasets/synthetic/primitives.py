@@ -35,6 +35,11 @@ class RoundCones:
     colour: NDArray[np.float32]
     second_colour: NDArray[np.float32]
     pattern: NDArray[np.int64]
+    front: Array
+    """[P, 3] unit vectors; where the normal is within `front_cut` of it, `front_colour` is seen."""
+    front_cut: Array
+    """[P] smallest cosine; above 1: no such panel."""
+    front_colour: NDArray[np.float32]
     stripe_mm: float
     head_axes: Array
     """[3, 3] columns: forward, left, up of the head."""
@@ -58,9 +63,15 @@ class RoundCones:
             self.colour,
             self.second_colour,
             self.pattern,
+            self.front @ rotation.T,
+            self.front_cut,
+            self.front_colour,
             self.stripe_mm,
             rotation @ self.head_axes,
         )
+
+
+_NO_PANEL = (np.zeros(3), 2.0, np.zeros(3, dtype=np.float32))
 
 
 class _Builder:
@@ -69,6 +80,7 @@ class _Builder:
     def __init__(self) -> None:
         self.rows: list[tuple[Array, Array, float, float]] = []
         self.looks: list[tuple[Colour, Colour, Pattern]] = []
+        self.panels: list[tuple[Array, float, Colour]] = []
 
     def add(
         self,
@@ -78,9 +90,12 @@ class _Builder:
         colour: Colour,
         second: Colour | None = None,
         pattern: Pattern = Pattern.PLAIN,
+        *,
+        panel: tuple[Array, float, Colour] = _NO_PANEL,
     ) -> None:
         self.rows.append((start, end, *radii))
         self.looks.append((colour, colour if second is None else second, pattern))
+        self.panels.append(panel)
 
 
 def dress(
@@ -100,8 +115,10 @@ def dress(
     for index, (hip, knee, ankle, shoulder, elbow, wrist) in enumerate(
         ((4, 5, 6, 11, 12, 13), (1, 2, 3, 14, 15, 16))
     ):
-        build.add(joints[hip], joints[knee], (84 * limb, 58 * limb), clothes.legs)
-        build.add(joints[knee], joints[ankle], (56 * limb, 40 * limb), shin)
+        front = (pose.thigh_front[frame, index], 0.7, clothes.legs_front)
+        build.add(joints[hip], joints[knee], (84 * limb, 58 * limb), clothes.legs, panel=front)
+        front = (pose.shin_front[frame, index], 0.7, shin if clothes.shorts else front[2])
+        build.add(joints[knee], joints[ankle], (56 * limb, 40 * limb), shin, panel=front)
         heel = joints[ankle] - 0.2 * (pose.toes_mm[frame, index] - joints[ankle])
         build.add(heel, pose.toes_mm[frame, index], (46.0, 36.0), clothes.shoes)
         build.add(joints[shoulder], joints[elbow], (52 * limb, 42 * limb), sleeve)
@@ -114,6 +131,7 @@ def dress(
             build.add(seat - (0.0, 0.0, 60.0), ground, (130.0, 60.0), stool)
     start, end, start_radius, end_radius = zip(*build.rows, strict=True)
     colour, second, pattern = zip(*build.looks, strict=True)
+    front, front_cut, front_colour = zip(*build.panels, strict=True)
     return RoundCones(
         np.array(start),
         np.array(end),
@@ -122,6 +140,9 @@ def dress(
         np.array(colour),
         np.array(second),
         np.array(pattern, dtype=np.int64),
+        np.array(front),
+        np.array(front_cut),
+        np.array(front_colour),
         clothes.stripe_mm,
         pose.skull[frame],
     )
@@ -131,15 +152,17 @@ def _add_trunk(
     build: _Builder, joints: Array, chest: Array, pelvis: Array, girth: float, clothes: Clothes
 ) -> None:
     stripes = (clothes.top, clothes.top_stripe, Pattern.STRIPES)
+    panel = (chest[:, 0], 0.6, clothes.chest)
     build.add(joints[1], joints[4], (92 * girth, 92 * girth), clothes.legs)
-    build.add(joints[0], joints[7], (118 * girth, 112 * girth), *stripes)
+    build.add(joints[0], joints[7], (118 * girth, 112 * girth), *stripes, panel=panel)
     for sign in (-1.0, 1.0):
         low = joints[7] + chest @ (0.0, sign * 48.0 * girth, -40.0)
         high = joints[8] + chest @ (0.0, sign * 72.0 * girth, -75.0)
-        build.add(low, high, (98 * girth, 94 * girth), *stripes)
+        build.add(low, high, (98 * girth, 94 * girth), *stripes, panel=panel)
     build.add(joints[14], joints[11], (60.0, 60.0), clothes.top)
     seat = joints[0] + pelvis @ (-22.0, 0.0, -45.0)
-    build.add(seat, seat, (98 * girth, 98 * girth), clothes.legs)
+    pockets = (-pelvis[:, 0], 0.7, clothes.pockets)
+    build.add(seat, seat, (98 * girth, 98 * girth), clothes.legs, panel=pockets)
 
 
 def _add_head(

@@ -112,6 +112,8 @@ def _albedo(
         odd = np.floor(place[striped] * length / cones.stripe_mm) % 2 == 1
         numbers = np.flatnonzero(striped)[odd]
         colour[numbers] = cones.second_colour[owner[numbers]]
+    panel = np.vecdot(normal, cones.front[owner]) > cones.front_cut[owner]
+    colour[panel] = cones.front_colour[owner[panel]]
     face = np.flatnonzero(pattern == Pattern.FACE)
     if len(face):
         forward, left, up = (normal[face] @ cones.head_axes).T

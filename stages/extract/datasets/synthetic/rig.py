@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from cache.cameras import Camera, project
 from numpy.typing import NDArray
+
+from cache.cameras import Camera, project
 
 Array = NDArray[np.float64]
 
