@@ -7,8 +7,9 @@ Letters of tensor shapes, the same in the whole package:
     M  heads               K  sampling points per head
     D  token width         T  tokens per joint (1 + L)
 
-Points are (x, y), sizes are (H, W). Maps are channels last, [B, H, W, C]. In the unit frame the crop
-spans [-1, 1] in x and in y. Predictions are metres in the camera frame, relative to the root joint.
+Points are (x, y), sizes are (H, W). Maps are channels last, [B, H, W, C]. In the unit frame the
+crop spans [-1, 1] in x and in y. Predictions are metres in the camera frame, relative to the root
+joint.
 """
 
 from __future__ import annotations

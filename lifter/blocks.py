@@ -99,8 +99,8 @@ class AttentionBlock(nn.Module):
 class DeformableBlock(nn.Module):
     """Each token of a level samples its own map around its joint, where the token says.
 
-    Offsets pass through tanh, so a point may lie anywhere within half a crop of its joint. The values
-    are projected after the weighted sum: weights sum to 1, so this equals projecting every sample.
+    Offsets pass through tanh, so a point may lie anywhere within half a crop of its joint. Values
+    are projected after the weighted sum: weights sum to 1, so this equals projecting each sample.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -12,10 +13,11 @@ def mpjpe(
 ) -> Tensor:  # scalar
     """Returns the mean distance between predicted and true joints, in the unit of the poses.
 
-    The root joint counts like the others. Without a valid joint the loss is 0.
+    The root joint counts like the others. Without a valid joint the loss is 0. Targets are finite,
+    those of invalid joints, too.
     """
-    distances = (predicted - target).norm(dim=-1)
+    distances: Tensor = torch.linalg.vector_norm(predicted - target, dim=-1)
     if valid is None:
         return distances.mean()
-    # `where` before the norm would be needed for NaN targets; labels of invalid joints are finite.
-    return (distances * valid).sum() / valid.sum().clamp(min=1)
+    total: Tensor = (distances * valid).sum()
+    return total / valid.sum().clamp(min=1)

@@ -11,7 +11,8 @@
 | `context_blocks.<n>.attention_weights`      | the same                                      |
 | `res_blocks.<n>`, `joint_blocks.<n>`        | `fusion_blocks.<n>`, `decoder.blocks.<n>`     |
 | `...norm1`, `...attn.qkv`, `...attn.proj`   | `attention_norm`, `attention.qkv`, `.out`     |
-| `...norm2`, `...mlp.fc1`, `...mlp.fc2`      | `feed_forward_norm`, `feed_forward.expand`, `.contract` |
+| `...norm2`                                  | `feed_forward_norm`                           |
+| `...mlp.fc1`, `...mlp.fc2`                  | `feed_forward.expand`, `.contract`            |
 | `head.0`, `head.1`                          | `decoder.norm`, `decoder.position`            |
 
 No tensor is transposed or reshaped. `volume_net.` and the `module.` of a parallel wrapper are left

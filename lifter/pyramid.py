@@ -64,8 +64,8 @@ def geometric_shifts(
 ) -> Tensor:  # [B, L, J, 1, 1, 2]
     """Returns what to add to the points so that level l is read at cell = crop px / stride.
 
-    Cell c of a strided network is centred on crop px stride * c, and the crop is stride * W px wide:
-    cell = (x + 1) * W / 2, which in the frame of the op (-1 and 1 on the outermost cells) is
+    Cell c of a strided network is centred on crop px stride * c, and the crop is stride * W px
+    wide: cell = (x + 1) * W / 2, which in the frame of the op (-1 and 1 on the outermost cells) is
     x' = (x + 1) * W / (W - 1) - 1.
     """
     shifts = [

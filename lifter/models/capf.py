@@ -19,9 +19,9 @@ from lifter.pyramid import PyramidEmbedding, geometric_shifts
 class Capf(Lifter):
     """Context-Aware PoseFormer (Zhao et al., NeurIPS 2023).
 
-    A joint has 1 + L tokens: one for its 2D position and one per level. Context blocks let the level
-    tokens sample their maps around the joint, fusion blocks mix the tokens of a joint, and joint
-    blocks mix the joints, each as one wide token.
+    A joint has 1 + L tokens: one for its 2D position and one per level. Context blocks let the
+    level tokens sample their maps around the joint, fusion blocks mix the tokens of a joint, and
+    joint blocks mix the joints, each as one wide token.
     """
 
     uses_features: ClassVar[bool] = True

@@ -38,9 +38,9 @@ def deform_sample(
 ) -> list[Tensor]:  # L tensors [B, J, M, C_l], float32
     """Returns per level, joint and head the weighted sum of K bilinear samples.
 
-    Sample k lies at `reference_points + sampling_offsets[..., k, :]`. In the unit frame -1 and 1 are
-    the centres of the outermost cells (`align_corners`) or the outer edges of the map (not), as in
-    `torch.nn.functional.grid_sample`. Outside the map, `border` repeats the nearest cell and
+    Sample k lies at `reference_points + sampling_offsets[..., k, :]`. In the unit frame -1 and 1
+    are the centres of the outermost cells (`align_corners`) or the outer edges of the map (not), as
+    in `torch.nn.functional.grid_sample`. Outside the map, `border` repeats the nearest cell and
     `zeros` reads 0. A point that is not a number gives outputs that are not.
 
     The maps are frozen: float16, bfloat16, float32, or uint8 and int8 with `scales`, which multiply

@@ -4,9 +4,9 @@ For level l, sample b, joint j, head m, with p_k = reference[b, j] + offset[b, l
 
     out_l[b, j, m, :] = scale_l * sum_k weight[b, l, j, m, k] * bilinear(level_l[b], p_k)
 
-Each bilinear sample is four rows of the map, so the whole is a weighted sum of K * 4 rows of the
-table [B * H * W, C]. `embedding_bag` computes such sums without storing the gathered rows. The
-gradient of every coefficient is the dot product of a row with the gradient of the sum, which is
+Each bilinear sample is a weighted sum of four rows of the table [B * H * W, C], so the whole is a
+weighted sum of K * 4 rows. `embedding_bag` computes it without storing the gathered rows. The
+gradient of every coefficient is the dot product of its row with the gradient of the sum, which is
 `sampled_addmm`; the maps are frozen, hence nothing is scattered.
 """
 
@@ -23,14 +23,14 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class _Corners:
-    """The four map cells around each sampling point of one level; the last axes are (y, x)."""
+class _Axis:
+    """Two neighbouring cells of one axis of a map, per sampling point; tensors are [B, J, M, K]."""
 
-    rows_BJMK22: Tensor  # int64, rows of the table [B * H * W, C]
-    fractions_y_BJMK2: Tensor  # bilinear weights of the upper and the lower cell
-    fractions_x_BJMK2: Tensor  # bilinear weights of the left and the right cell
-    inside_BJMK22: Tensor | None  # 1 where the cell exists, 0 outside; None: all exist
-    slope_BJMK2: Tensor  # d(x, y in cells) / d(point), 0 where border padding holds the point
+    first: Tensor  # index of the lower cell, as a float; NaN where the point is
+    near: Tensor  # weight of the lower cell
+    far: Tensor  # weight of the upper cell
+    near_slope: Tensor | None  # d near / d point; None in the forward pass
+    far_slope: Tensor | None  # d far / d point
 
 
 def sample_levels(
@@ -43,17 +43,24 @@ def sample_levels(
     align_corners: bool,
 ) -> list[Tensor]:
     """Returns L tensors [B, J, M, C_l] in the dtype of the points; arguments as `deform_sample`."""
-    batch, _, joints, heads, _ = attention_weights.shape
+    batch, _, joints, heads, points = attention_weights.shape
+    sums = (batch * joints * heads, points * 4)
     outputs = []
     for index, level_BHWC in enumerate(levels):
-        points_BJMK2 = reference_points[:, :, None, None] + sampling_offsets[:, index]
-        corners = _corners(points_BJMK2, level_BHWC, padding, align_corners)
-        mix_BJMK22 = _bilinear(corners) * attention_weights[:, index, ..., None, None]
+        x, y = _axes(
+            level_BHWC, reference_points, sampling_offsets[:, index], padding, align_corners
+        )
+        weights_BJMK = attention_weights[:, index]
+        upper_BJMK, lower_BJMK = y.near * weights_BJMK, y.far * weights_BJMK
+        coefficients_BJMK4 = torch.stack(
+            (upper_BJMK * x.near, upper_BJMK * x.far, lower_BJMK * x.near, lower_BJMK * x.far),
+            dim=-1,
+        )
         summed = F.embedding_bag(
-            corners.rows_BJMK22.reshape(batch * joints * heads, -1),
-            _table(level_BHWC, points_BJMK2.dtype),
+            _rows(level_BHWC, x, y).view(sums),
+            _table(level_BHWC, reference_points.dtype),
             mode="sum",
-            per_sample_weights=mix_BJMK22.reshape(batch * joints * heads, -1),
+            per_sample_weights=coefficients_BJMK4.view(sums),
         )
         output_BJMC = summed.view(batch, joints, heads, -1)
         outputs.append(output_BJMC * scales[index] if scales else output_BJMC)
@@ -77,105 +84,135 @@ def sample_levels_backward(
     offsets_grad = torch.empty_like(sampling_offsets, memory_format=torch.contiguous_format)
     weights_grad = torch.empty_like(attention_weights, memory_format=torch.contiguous_format)
     for index, level_BHWC in enumerate(levels):
-        points_BJMK2 = reference_points[:, :, None, None] + sampling_offsets[:, index]
-        corners = _corners(points_BJMK2, level_BHWC, padding, align_corners)
+        x, y = _axes(
+            level_BHWC,
+            reference_points,
+            sampling_offsets[:, index],
+            padding,
+            align_corners,
+            slopes=True,
+        )
+        assert x.near_slope is not None
+        assert x.far_slope is not None
+        assert y.near_slope is not None
+        assert y.far_slope is not None
         grad_BJMC = grads[index] * scales[index] if scales else grads[index]
-        dots_BJMK22 = _row_dots(
-            grad_BJMC, _table(level_BHWC, points_BJMK2.dtype), corners.rows_BJMK22
+        dots_BJMK4 = _row_dots(
+            grad_BJMC, _table(level_BHWC, reference_points.dtype), _rows(level_BHWC, x, y)
         )
-        if corners.inside_BJMK22 is not None:
-            dots_BJMK22 = dots_BJMK22 * corners.inside_BJMK22
-        # Blending along x leaves a value per y-cell, and the other way round.
-        at_y_BJMK2 = (dots_BJMK22 * corners.fractions_x_BJMK2[..., None, :]).sum(-1)
-        at_x_BJMK2 = (dots_BJMK22 * corners.fractions_y_BJMK2[..., :, None]).sum(-2)
-        torch.sum(at_y_BJMK2 * corners.fractions_y_BJMK2, -1, out=weights_grad[:, index])
-        ends_BJMK22 = torch.stack((at_x_BJMK2, at_y_BJMK2), dim=-2)
-        offsets_grad[:, index] = (
-            (ends_BJMK22[..., 1] - ends_BJMK22[..., 0])
-            * corners.slope_BJMK2
-            * attention_weights[:, index, ..., None]
-        )
+        upper_left, upper_right, lower_left, lower_right = dots_BJMK4.unbind(-1)
+        weights_BJMK = attention_weights[:, index]
+        upper = upper_left * x.near + upper_right * x.far
+        lower = lower_left * x.near + lower_right * x.far
+        weights_grad[:, index] = upper * y.near + lower * y.far
+        along_y = upper * y.near_slope + lower * y.far_slope
+        left = upper_left * y.near + lower_left * y.far
+        right = upper_right * y.near + lower_right * y.far
+        along_x = left * x.near_slope + right * x.far_slope
+        torch.mul(along_x, weights_BJMK, out=offsets_grad[:, index, ..., 0])
+        torch.mul(along_y, weights_BJMK, out=offsets_grad[:, index, ..., 1])
     return offsets_grad.sum(dim=(1, 3, 4)), offsets_grad, weights_grad
 
 
-def _corners(
-    points_BJMK2: Tensor, level_BHWC: Tensor, padding: str, align_corners: bool
-) -> _Corners:
-    batch, height, width, _ = level_BHWC.shape
-    size_2 = points_BJMK2.new_tensor((width, height))
+def _axes(
+    level_BHWC: Tensor,
+    reference_points: Tensor,
+    offsets_BJMK2: Tensor,
+    padding: str,
+    align_corners: bool,
+    *,
+    slopes: bool = False,
+) -> tuple[_Axis, _Axis]:
+    # x and y apart: on a last axis of length 2 elementwise work is several times slower.
+    x_size, y_size = level_BHWC.shape[2], level_BHWC.shape[1]
+    x_BJMK, y_BJMK = (
+        reference_points[..., axis, None, None] + offsets_BJMK2[..., axis] for axis in (0, 1)
+    )
+    return (
+        _axis(x_BJMK, x_size, padding, align_corners, slopes=slopes),
+        _axis(y_BJMK, y_size, padding, align_corners, slopes=slopes),
+    )
+
+
+def _axis(points: Tensor, size: int, padding: str, align_corners: bool, *, slopes: bool) -> _Axis:
     if align_corners:  # -1 and 1 are the centres of the outermost cells
-        steps_2 = (size_2 - 1) / 2
-        cells_BJMK2 = (points_BJMK2 + 1) * steps_2
+        step = (size - 1) / 2
+        cells = (points + 1) * step
     else:  # -1 and 1 are the outer edges of the map
-        steps_2 = size_2 / 2
-        cells_BJMK2 = (points_BJMK2 + 1) * steps_2 - 0.5
-    last_2 = size_2 - 1
+        step = size / 2
+        cells = (points + 1) * step - 0.5
+    held = cells.clamp(0, size - 1) if padding == "border" else cells
+    # Both cells exist: beyond the last pair of cells, the last pair is taken.
+    first = held.floor().clamp_(0, max(size - 2, 0))
+    far = held - first
+    near = 1 - far
+    near_slope = far_slope = None
     if padding == "border":
-        held_BJMK2 = cells_BJMK2.clamp(torch.zeros_like(last_2), last_2)
-        free_BJMK2 = (cells_BJMK2 > 0) & (cells_BJMK2 < last_2)
-    else:
-        # Beyond one cell outside nothing changes; the clamp keeps infinite points countable.
-        held_BJMK2 = cells_BJMK2.clamp(torch.full_like(last_2, -1), size_2)
-        free_BJMK2 = (cells_BJMK2 >= -1) & (cells_BJMK2 <= size_2)
-    first_BJMK2 = held_BJMK2.floor()
-    fraction_BJMK2 = held_BJMK2 - first_BJMK2  # a point that is not a number stays so here
-    fractions_BJMK22 = torch.stack((1 - fraction_BJMK2, fraction_BJMK2), dim=-1)
-    first = first_BJMK2.long()
-    columns_BJMK2 = torch.stack((first[..., 0], first[..., 0] + 1), dim=-1)
-    lines_BJMK2 = torch.stack((first[..., 1], first[..., 1] + 1), dim=-1)
-    inside_BJMK22 = None
-    if padding == "zeros":
-        inside_x = (columns_BJMK2 >= 0) & (columns_BJMK2 < width)
-        inside_y = (lines_BJMK2 >= 0) & (lines_BJMK2 < height)
-        inside = inside_y[..., :, None] & inside_x[..., None, :]
-        inside_BJMK22 = inside.to(points_BJMK2.dtype)
-    start_B = torch.arange(batch, device=level_BHWC.device) * (height * width)
-    lines_BJMK2 = lines_BJMK2.clamp(0, height - 1) * width + start_B.view(-1, 1, 1, 1, 1)
-    return _Corners(
-        rows_BJMK22=lines_BJMK2[..., :, None] + columns_BJMK2.clamp(0, width - 1)[..., None, :],
-        fractions_y_BJMK2=fractions_BJMK22[..., 1, :],
-        fractions_x_BJMK2=fractions_BJMK22[..., 0, :],
-        inside_BJMK22=inside_BJMK22,
-        slope_BJMK2=free_BJMK2 * steps_2,
+        if slopes:
+            far_slope = ((cells > 0) & (cells < size - 1)) * points.new_tensor(step)
+            near_slope = -far_slope
+        return _Axis(first, near, far, near_slope, far_slope)
+    # Zeros outside: a cell at distance d of the point weighs max(0, 1 - |d|), wherever that is.
+    exists = 1.0 if size > 1 else 0.0  # the second cell of a map of one cell does not
+    if slopes:
+        far_slope = (_tent_sign(-near)) * (step * exists)
+        near_slope = _tent_sign(far) * step
+    return _Axis(
+        first,
+        (1 - far.abs()).clamp_(min=0),
+        (1 - near.abs()).clamp_(min=0) * exists,
+        near_slope,
+        far_slope,
     )
 
 
-def _bilinear(corners: _Corners) -> Tensor:
-    weights_BJMK22 = (
-        corners.fractions_y_BJMK2[..., :, None] * corners.fractions_x_BJMK2[..., None, :]
-    )
-    if corners.inside_BJMK22 is None:
-        return weights_BJMK22
-    return weights_BJMK22 * corners.inside_BJMK22
+def _tent_sign(distance: Tensor) -> Tensor:
+    """Returns the slope of max(0, 1 - |d|), of the right-hand side where it has two."""
+    rising = (distance >= -1) & (distance < 0)
+    falling = (distance >= 0) & (distance < 1)
+    return rising.to(distance.dtype) - falling.to(distance.dtype)
+
+
+def _rows(level_BHWC: Tensor, x: _Axis, y: _Axis) -> Tensor:
+    """Returns the rows [B, J, M, K, 4] of the table: upper left, upper right, lower left, right."""
+    batch, height, width, _ = level_BHWC.shape
+    right, below = min(width - 1, 1), min(height - 1, 1) * width
+    # Where a point is NaN its weights are, and any row will do.
+    within = (y.first.long() * width + x.first.long()).clamp_(0, height * width - 1 - right - below)
+    starts = torch.arange(batch, device=level_BHWC.device) * (height * width)
+    corner = within + starts.view(-1, 1, 1, 1)
+    return torch.stack((corner, corner + right, corner + below, corner + (below + right)), dim=-1)
 
 
 def _table(level_BHWC: Tensor, dtype: torch.dtype) -> Tensor:
     return level_BHWC.reshape(-1, level_BHWC.shape[-1]).to(dtype)
 
 
-def _row_dots(grad_BJMC: Tensor, table: Tensor, rows_BJMK22: Tensor) -> Tensor:
+def _row_dots(grad_BJMC: Tensor, table: Tensor, rows_BJMK4: Tensor) -> Tensor:
     """Returns the dot product of each row with the gradient of its sum, shaped like the rows."""
     grad = grad_BJMC.reshape(-1, grad_BJMC.shape[-1]).to(table.dtype)
-    rows = rows_BJMK22.reshape(len(grad), -1)
+    rows = rows_BJMK4.view(len(grad), -1)
     if table.device.type != "cpu":
-        return torch.bmm(F.embedding(rows, table), grad[:, :, None]).view(rows_BJMK22.shape)
+        return torch.bmm(F.embedding(rows, table), grad[:, :, None]).view(rows_BJMK4.shape)
+    if len(table) <= rows.shape[1]:  # sparse matrices cannot hold more elements than columns
+        return (grad @ table.t()).gather(1, rows).view(rows_BJMK4.shape)
     # One dot product per stored element of a sparse matrix: nothing of size rows x C is stored.
-    # A row may occur twice in a sum (border padding), which this product does not mind.
-    _announce_sparse()
+    # A row may occur twice in a sum, which this product does not mind.
+    _accept_sparse_notice()
     mask = torch.sparse_csr_tensor(
         torch.arange(0, rows.numel() + 1, rows.shape[1]),
-        rows.reshape(-1),
+        rows.view(-1),
         grad.new_zeros(rows.numel()),
         size=(len(grad), len(table)),
         check_invariants=False,
     )
-    dots = torch.sparse.sampled_addmm(mask, grad, table.t(), beta=0.0)
-    return dots.values().view(rows_BJMK22.shape)
+    dots: Tensor = torch.sparse.sampled_addmm(mask, grad, table.t(), beta=0.0)
+    return dots.values().view(rows_BJMK4.shape)
 
 
 @functools.cache
-def _announce_sparse() -> None:
-    """Takes PyTorch's once-per-process notice that CSR tensors are young."""
+def _accept_sparse_notice() -> None:
+    """Takes PyTorch's once-per-process notice that CSR tensors are in beta."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         torch.sparse_csr_tensor(
