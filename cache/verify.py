@@ -74,8 +74,7 @@ def verify(path: str | Path, progress: Callable[[int, int], None] | None = None)
     bad = list(_plan_problems(part))
     counts = dict.fromkeys((status.name for status in FrameStatus if status != FrameStatus.OK), 0)
     for done, chunk in enumerate(committed, start=1):
-        problems = list(_chunk_problems(part, files, chunk, counts))
-        bad += problems
+        bad.extend(_chunk_problems(part, files, chunk, counts))
         if progress is not None:
             progress(done, len(committed))
     return VerifyReport(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cache import CacheIncomplete, CacheReader, verify
 from cache.files import TEMPORARY_PREFIX, temporary_folder, write_files
@@ -65,19 +67,18 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def test_resume_after_a_kill_at_any_step_gives_the_same_bytes(tmp_path: Path) -> None:
-    expected = store_bytes(write_store(tmp_path / "calm.zarr", SPEC))
-    started = tmp_path / "started.zarr"
-    write_store(started, SPEC, chunks=[0])
+    path = write_store(tmp_path / "a.zarr", SPEC)
+    expected = store_bytes(path)
+    writer, data = open_writer(path, SPEC), make_chunk(SPEC, SPEC.chunk_rows(1))
     call, killed = 0, True
     while killed:
         call += 1
-        path = tmp_path / f"killed-{call}.zarr"
-        shutil.copytree(started, path)
-        writer = open_writer(path, SPEC)
-        rows = writer.chunk_rows(1)
-        killed = killed_while(lambda: writer.write_chunk(1, make_chunk(SPEC, rows)), call)
-        assert 0 not in writer.missing_chunks()
-        write_store(path, SPEC)
+        writer.discard_chunk(1)
+        killed = killed_while(lambda: writer.write_chunk(1, data), call)
+        with open_writer(path, SPEC) as resumed:
+            for chunk in resumed.missing_chunks():
+                assert chunk == 1
+                resumed.write_chunk(chunk, data)
         assert store_bytes(path) == expected
     assert call > 30
 
@@ -89,7 +90,7 @@ def test_creation_killed_at_any_step_leaves_nothing_half_made(tmp_path: Path) ->
         "t.die_at(call); t.open_writer(path, t.SPEC)"
     )
     expected = store_bytes(write_store(tmp_path / "calm.zarr", SPEC, chunks=[]))
-    for call in (1, 40, 160):
+    for call in (40, 160):
         path = tmp_path / f"{call}" / "a.zarr"
         child = subprocess.run([sys.executable, "-c", script, path, str(call)], check=False)
         assert child.returncode == -signal.SIGKILL
@@ -158,6 +159,14 @@ def test_two_processes_writing_all_chunks_give_the_same_bytes(tmp_path: Path) ->
     assert store_bytes(path) == expected
 
 
+@cache
+def empty_store() -> Path:
+    """A store without chunks to copy: zarr takes longer to make one than all the rest."""
+    folder = Path(mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return write_store(folder / "empty.zarr", SPEC, chunks=[])
+
+
 class Store(RuleBasedStateMachine):
     """A store against a set of committed chunks."""
 
@@ -165,13 +174,11 @@ class Store(RuleBasedStateMachine):
         super().__init__()
         self.folder = TemporaryDirectory()
         self.path = Path(self.folder.name) / "a.zarr"
+        shutil.copytree(empty_store(), self.path)
+        self.writer = open_writer(self.path, SPEC)
         self.committed: set[int] = set()
 
     chunks = st.integers(0, SPEC.num_chunks - 1)
-
-    @initialize()
-    def create(self) -> None:
-        self.writer = open_writer(self.path, SPEC)
 
     def write(self, chunk: int) -> bool:
         return self.writer.write_chunk(chunk, make_chunk(SPEC, self.writer.chunk_rows(chunk)))
@@ -211,8 +218,6 @@ class Store(RuleBasedStateMachine):
 
     @invariant()
     def reads_what_is_committed_and_nothing_else(self) -> None:
-        if not self.path.exists():
-            return
         missing = sorted(set(range(SPEC.num_chunks)) - self.committed)
         assert self.writer.missing_chunks() == missing
         reader = CacheReader(self.path, allow_incomplete=True)
@@ -229,5 +234,5 @@ class Store(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-Store.TestCase.settings = settings(max_examples=12, stateful_step_count=10, deadline=None)
+Store.TestCase.settings = settings(max_examples=10, stateful_step_count=10, deadline=None)
 TestStore = Store.TestCase

@@ -43,7 +43,7 @@ def specs(draw: st.DrawFn) -> CacheSpec:
     )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(specs(), st.data())
 def test_any_layout_reads_back_equal_through_the_reader_and_through_zarr(
     spec: CacheSpec, data: st.DataObject
