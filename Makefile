@@ -78,6 +78,10 @@ lift: $(STAMP) ## Train LIFTER from the cache and evaluate it (extracts first wh
 evaluate: $(STAMP) ## Evaluate RUN (default: the newest run)
 	@$(BIN)/posecache evaluate $(RUN) $(ARGS)
 
+.PHONY: ablate
+ablate: $(STAMP) ## Train lifters with and without context from one store and compare them
+	@$(BIN)/posecache ablate $(CHOICE) $(SETTINGS) $(ARGS)
+
 .PHONY: compare
 compare: $(STAMP) ## Compare runs: make compare RUN='runs/a runs/b'
 	@$(BIN)/posecache compare $(RUN) $(ARGS)

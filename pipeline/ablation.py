@@ -27,6 +27,7 @@ from pipeline.lifting import (
 )
 from pipeline.runs import provenance, read_json, write_json
 from pipeline.settings import did_you_mean
+from pipeline.stores import keypoint_errors
 from stages.extract.datasets import build_dataset
 from stages.lift import TrainProgress, compare_metrics
 from stages.lift.progress import Report
@@ -144,6 +145,7 @@ def compare_rows(
         "splits": splits,
         "rows": rows,
         "differences": [_difference(a, b, splits, rows) for a, b in config.comparison.differences],
+        "keypoint_errors": keypoint_errors(reader),
         "seconds": {**seconds, "train and evaluate": wall},
         "rates": {**rates, **_training_rates(jobs, ended)},
         "workers": workers,

@@ -8,9 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cache import CacheError, CacheReader, FrameStatus
+import numpy as np
+
+from cache import CacheError, CacheReader, FrameStatus, convert_keypoints
+from cache.coords import apply_affine
 from cache.verify import verify
 from pipeline.errors import StoreMissing
+
+PCK_SHARE = 0.05
+"""PCK counts joints within this share of the crop's height."""
 
 if TYPE_CHECKING:
     # A store can be looked into without what the stages import.
@@ -87,6 +93,38 @@ def describe_store(path: Path) -> dict[str, Any]:
         "feature_identity": reader.feature_identity,
         "content_identity": reader.content_identity,
     }
+
+
+def keypoint_errors(reader: CacheReader) -> dict[str, dict[str, float]]:
+    """Return how far the stored detector's joints are from the labels, by split.
+
+    Mean and median distance in picture px and crop px, and the share of joints within
+    `PCK_SHARE` of the crop's height; valid joints of usable rows. A split on which the detector is
+    much better than on the others has sharper features than in use.
+    """
+    found = convert_keypoints(
+        reader.keypoints("detector"), reader.skeleton.name, reader.label_skeleton.name
+    )[..., :2]
+    truth = reader.labels("joints_2d_px").astype(np.float64)
+    affine = reader.affine()
+    error_px = np.linalg.norm(found - truth, axis=-1)
+    crop_px = np.linalg.norm(apply_affine(affine, found) - apply_affine(affine, truth), axis=-1)
+    usable = reader.labels("valid") & (reader.status() == FrameStatus.OK)[:, None]
+    split = reader.index("split")
+    groups = {}
+    for code, word in enumerate(split.vocabulary or ()):
+        members = usable & (split.codes == code)[:, None]
+        if not members.any():
+            continue
+        groups[word] = {
+            "num_rows": int(members.any(axis=1).sum()),
+            "mean_px": float(error_px[members].mean()),
+            "median_px": float(np.median(error_px[members])),
+            "mean_crop_px": float(crop_px[members].mean()),
+            "median_crop_px": float(np.median(crop_px[members])),
+            "pck": float((crop_px[members] <= PCK_SHARE * reader.spec.crop_size[0]).mean()),
+        }
+    return groups
 
 
 def verify_store(path: Path, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def _metric_cells(found: Mapping[str, Any]) -> list[str]:
 
 def detector_error_table(groups: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the 2D error of a detector by group of rows."""
-    table = Table("rows of", title="2D error", title_justify="left")
+    table = Table("rows of", title="2D error of the detector", title_justify="left")
     for name in ("rows", "mean px", "median px", "mean crop px", "median crop px", "PCK@0.05"):
         table.add_column(name, justify="right")
     for name, found in groups.items():

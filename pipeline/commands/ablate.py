@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +14,13 @@ from pipeline.ablation import compare_rows, plan_jobs
 from pipeline.config import load_config
 from pipeline.console import Meter, console, print_json
 from pipeline.extraction import ensure_store
-from pipeline.tables import comparison_table, difference_table, seconds_text
+from pipeline.runs import write_json
+from pipeline.tables import (
+    comparison_table,
+    detector_error_table,
+    difference_table,
+    seconds_text,
+)
 
 
 def run_ablate(
@@ -49,6 +56,7 @@ def run_ablate(
             config, state.path, update=meter.update, seconds=state.seconds, rates=state.rates
         )
     result["seconds"]["all"] = time.perf_counter() - start
+    write_json(Path(result["result_file"]), result)
     if as_json:
         print_json(result)
     else:
@@ -59,6 +67,7 @@ def _show(screen: Console, result: dict[str, Any]) -> None:
     screen.print(comparison_table(result))
     if result["differences"]:
         screen.print(difference_table(result))
+    screen.print(detector_error_table(result["keypoint_errors"]))
     screen.print(f"time: {seconds_text(result['seconds'])}", soft_wrap=True)
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in result["rates"].items())
     screen.print(f"frames/s: {rates} (each on one of {result['workers']} workers)", soft_wrap=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cache import CacheReader
+from pipeline.stores import keypoint_errors
 from tests.test_lift.stores import write_store
 from tests.test_pipeline.commands import CommandLine, Ended
 
@@ -162,6 +164,16 @@ def test_stores_are_listed_described_and_verified(place: Place, posecache: Comma
     assert described["rows_by_status"] == {"OK": sum(SPLITS.values())}
     assert posecache("cache", "verify", str(place.store)).code == 0
     assert "x8 8x6x6" in posecache("cache", "info", str(place.store)).out
+
+
+def test_keypoint_errors_are_those_of_the_noise_that_was_added(place: Place) -> None:
+    errors = keypoint_errors(CacheReader(place.store))
+    assert list(errors) == list(SPLITS)
+    for split, found in errors.items():
+        assert found["num_rows"] == SPLITS[split]
+        # The mean length of a 2D normal deviate of 1 px; the crop has half the scale.
+        assert found["mean_px"] == pytest.approx((3.14159 / 2) ** 0.5, rel=0.15)
+        assert found["mean_crop_px"] == pytest.approx(found["mean_px"] / 2)
 
 
 def test_a_flipped_bit_is_found_by_verify(place: Place, posecache: CommandLine) -> None:
