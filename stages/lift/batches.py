@@ -44,22 +44,12 @@ class Batch:
             valid=self.valid.to(device, non_blocking=True),
         )
 
-    def pin(self) -> Batch:
-        """Returns the batch in page-locked memory, from which copies to a GPU are asynchronous."""
-        return replace(
-            self,
-            keypoints_2d=self.keypoints_2d.pin_memory(),
-            reference_points=self.reference_points.pin_memory(),
-            levels=[level.pin_memory() for level in self.levels],
-            target_m=self.target_m.pin_memory(),
-            valid=self.valid.pin_memory(),
-        )
-
 
 class LiftData:
     """One split of a store as batches.
 
     `level_names` are the maps to read, in the lifter's order; empty for a lifter without context.
+    With `pin`, batches lie in page-locked memory, from which copies to a GPU are asynchronous.
     """
 
     def __init__(
@@ -115,29 +105,35 @@ class LiftData:
         """
         samples = self.samples
         maps_from = chosen if donors is None else donors[chosen]
-        batch = Batch(
-            keypoints_2d=torch.from_numpy(samples.keypoints_2d[views, chosen]),
-            reference_points=torch.from_numpy(samples.reference_points[views, chosen]),
+        return Batch(
+            keypoints_2d=self._tensor(samples.keypoints_2d[views, chosen]),
+            reference_points=self._tensor(samples.reference_points[views, chosen]),
             levels=self._levels(samples.rows[maps_from], views),
-            target_m=torch.from_numpy(samples.target_m[views, chosen]),
-            valid=torch.from_numpy(samples.valid[views, chosen]),
+            target_m=self._tensor(samples.target_m[views, chosen]),
+            valid=self._tensor(samples.valid[views, chosen]),
             samples=chosen,
         )
-        return batch.pin() if self._pin else batch
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        # Into torch's own memory: its alignment is fixed, and with the alignment of an operand the
+        # last bits of a matrix product may change, which would break bit-identical resuming.
+        tensor = torch.from_numpy(array)
+        return torch.empty_like(tensor, pin_memory=self._pin).copy_(tensor)
 
     def _levels(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> list[Tensor]:
         if not self.level_names:
             return []
-        if self.config.context == "none":
-            specs = [self.reader.levels[name] for name in self.level_names]
-            dtype = getattr(torch, self.reader.spec.dtype)
-            return [
-                torch.zeros(len(rows), s.height, s.width, s.channels, dtype=dtype) for s in specs
-            ]
-        first = int(views[0])
-        view: Any = first if (views == first).all() else views
-        maps = self.reader.read(rows, levels=self.level_names, view=view)
-        return [torch.from_numpy(maps[name]) for name in self.level_names]
+        dtype = getattr(torch, self.reader.spec.dtype)
+        levels = self.reader.levels
+        create = torch.zeros if self.config.context == "none" else torch.empty
+        maps = {
+            name: create((len(rows), *levels[name].map_shape), dtype=dtype, pin_memory=self._pin)
+            for name in self.level_names
+        }
+        if self.config.context != "none":
+            arrays = {name: tensor.numpy() for name, tensor in maps.items()}
+            self.reader.read(rows, levels=self.level_names, view=views, out=arrays)
+        return list(maps.values())
 
     def _donors(self, rng: np.random.Generator) -> NDArray[np.int64] | None:
         if self.config.context != "shuffled" or not self.level_names:

@@ -19,9 +19,9 @@ from cache import CacheReader
 from cache.fingerprint import diff_identities
 from lifter import build_lifter
 from lifter.config import LifterConfig
-from stages.lift.config import TrainConfig
+from stages.lift.config import Difference, TrainConfig
 from stages.lift.errors import RunCorrupt, RunMismatch, RunMissing
-from stages.lift.identity import Difference, TrainedOn, require_same_kind
+from stages.lift.identity import TrainedOn, require_same_kind
 from stages.lift.rundir import (
     METRICS_FILE,
     RUN_FILE,
@@ -145,11 +145,7 @@ def claim(run_dir: Path, description: RunDescription) -> bool:
         write_json(path, description.model_dump(mode="json"))
         return False
     found = read_description(run_dir)
-    parts: tuple[str, ...] = ("train", "lifter", "trained_on")
-    differences = diff_identities(
-        {part: found.model_dump(mode="json")[part] for part in parts},
-        {part: description.model_dump(mode="json")[part] for part in parts},
-    )
+    differences = diff_identities(_decisive(found), _decisive(description))
     if differences:
         raise RunMismatch(
             f"{run_dir} holds another run (there / asked for):\n  "
@@ -157,6 +153,14 @@ def claim(run_dir: Path, description: RunDescription) -> bool:
             + "\nGive the new run another name, or remove the directory."
         )
     return True
+
+
+def _decisive(description: RunDescription) -> dict[str, Any]:
+    """What decides the weights of a run."""
+    parts = description.model_dump(mode="json", include={"train", "lifter", "trained_on"})
+    for neutral in ("prefetch_batches", "save_every"):
+        del parts["train"][neutral]
+    return parts
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], *, epoch: int) -> None:

@@ -93,7 +93,8 @@ def _draw_differences(
         num_seeds = len(errors)
         seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_draws)
         means.append((seeds / num_seeds @ errors * weights).sum(1) / weights.sum(1))
-    return means[1] - means[0]
+    differences: NDArray[np.float64] = means[1] - means[0]
+    return differences
 
 
 def _portions(total: int, *, largest: int) -> list[int]:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, Positiv
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Context = Literal["own", "shuffled", "none"]
+Difference = Literal["skeleton", "features", "keypoints"]
 
 
 class DataConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -79,6 +80,11 @@ class EvaluateConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
 
     splits: tuple[str, ...] | None = None
     """Splits to evaluate; `None`: validation and every split whose name starts with `test`."""
+    keypoint_source: str | None = None
+    """2D joints to lift; `None`: those of the training. Others must be allowed below."""
+    allow: tuple[Difference, ...] = ()
+    """Differences between the store and that of the training to let through: `skeleton`,
+    `features` (detector, crop, precision) or `keypoints` (their source). They are recorded."""
     flip_average: bool = True
     """Mean of the plain and the un-flipped flipped prediction."""
     batch_size: PositiveInt = 256

@@ -17,7 +17,6 @@ from stages.lift.checkpoints import LoadedRun, load_run
 from stages.lift.config import DataConfig, EvaluateConfig
 from stages.lift.devices import torch_settings, use_device
 from stages.lift.errors import EmptySplit, NotFiniteLoss
-from stages.lift.identity import Difference
 from stages.lift.predictions import predict_mm
 from stages.lift.rundir import METRICS_FILE, write_json
 from stages.lift.samples import METRES_PER_MM, splits_of
@@ -89,7 +88,9 @@ def evaluate(
     scores = score_frames(
         predicted_mm,
         true_mm,
-        follows=follows_previous(samples.rows, samples.clips),
+        follows=follows_previous(
+            samples.rows, samples.clips, reader.index("frame").codes[samples.rows]
+        ),
         pck_threshold_mm=config.pck_threshold_mm,
     )
     actions = _words(reader, "action", samples.rows)
@@ -127,27 +128,29 @@ def evaluate_run(
     reader: CacheReader,
     config: EvaluateConfig | None = None,
     *,
-    allow: Collection[Difference] = (),
     progress: Callable[[Evaluation], None] | None = None,
 ) -> dict[str, Evaluation]:
     """Evaluates a trained run on every split asked for and writes its `metrics.json`.
 
     Returns the evaluations by split. Raises `RunMismatch` if the store is not of the kind that
-    the run was trained on, unless the difference is named in `allow`; what was allowed is written
-    into the metrics.
+    the run was trained on, unless the difference is named in `config.allow`; what was allowed is
+    written into the metrics.
     """
     config = config or EvaluateConfig()
     if not isinstance(run, LoadedRun):
         run = load_run(run, weights=config.weights)
-    run.require_fit(reader, allow=allow)
+    data = run.config.data
+    if config.keypoint_source:
+        data = data.model_copy(update={"keypoint_source": config.keypoint_source})
+    run.require_fit(reader, keypoint_source=data.keypoint_source, allow=config.allow)
     evaluations = {}
-    for split in config.splits or evaluation_splits(reader, run.config.data):
+    for split in config.splits or evaluation_splits(reader, data):
         evaluations[split] = evaluate(
             run.model,
             reader,
             split,
             config,
-            data=run.config.data,
+            data=data,
             level_names=run.level_names,
         )
         if progress:
@@ -160,10 +163,9 @@ def evaluate_run(
             "seed": run.config.seed,
             "lifter": run.description.lifter.name,
             "num_parameters": run.description.num_parameters,
-            "keypoint_source": run.config.data.keypoint_source,
-            "context": run.config.data.context if run.level_names else None,
+            "keypoint_source": data.keypoint_source,
+            "context": data.context if run.level_names else None,
             "evaluate": config.model_dump(mode="json"),
-            "allowed_differences": sorted(allow),
             "splits": {name: evaluation.metrics for name, evaluation in evaluations.items()},
         },
     )
@@ -188,13 +190,23 @@ def evaluation_splits(reader: CacheReader, data: DataConfig) -> tuple[str, ...]:
     return splits
 
 
-def follows_previous(rows: NDArray[np.int64], clips: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Returns [n]: whether the sample before is the frame before, of the same clip.
+def follows_previous(
+    rows: NDArray[np.int64],  # [n] ascending
+    clips: NDArray[np.int64],  # [n]
+    frames: NDArray[np.int32],  # [n] numbers in the clip
+) -> NDArray[np.bool_]:  # [n]
+    """Returns whether the sample before is the frame before, of the same clip.
 
-    Rows of a clip are contiguous in the store, so a gap means that a frame was left out.
+    Rows of a clip are contiguous in the store, so a gap in them means that a frame was left out;
+    a step of frame numbers above the smallest of the clip means that the data set left some out.
     """
+    steps = np.diff(frames)
+    neighbours = (np.diff(rows) == 1) & (np.diff(clips) == 0)
+    codes, inverse = np.unique(clips[1:], return_inverse=True)
+    smallest = np.full(len(codes), np.iinfo(np.int32).max)
+    np.minimum.at(smallest, inverse[neighbours], steps[neighbours])
     follows = np.zeros(len(rows), dtype=bool)
-    follows[1:] = (np.diff(rows) == 1) & (np.diff(clips) == 0)
+    follows[1:] = neighbours & (steps == smallest[inverse])
     return follows
 
 

@@ -83,6 +83,10 @@ def plot_frames(
     order = np.argsort(error_mm, kind="stable")
     chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
     figure = Figure(figsize=(11.0, 11.5), layout="constrained")
+    # Axis labels of 3D axes are not part of what the layout reckons with.
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(rect=(0.0, 0.02, 1.0, 0.98))  # type: ignore[call-arg]
     figure.suptitle(
         f"{evaluation.split}: left orange, right blue; 2D joints: {evaluation.keypoint_source}"
     )
@@ -168,12 +172,15 @@ def _frame_pose(axes: Any, reach_mm: float) -> None:
     axes.set_xlim(-reach_mm, reach_mm)
     axes.set_ylim(-reach_mm, reach_mm)
     axes.set_zlim(-reach_mm, reach_mm)
-    axes.set_box_aspect((1, 1, 1))
+    axes.set_box_aspect((1, 1, 1), zoom=1.0)
+    ticks_mm = [tick for tick in (-1000, -500, 0, 500, 1000) if abs(tick) <= reach_mm]
+    for set_ticks in (axes.set_xticks, axes.set_yticks, axes.set_zticks):
+        set_ticks(ticks_mm)
     # From the side, so that depth, which is what a lifter adds, can be seen.
     axes.view_init(elev=12, azim=-60)
-    axes.set_xlabel("x [mm]", fontsize="x-small")
-    axes.set_ylabel("depth [mm]", fontsize="x-small")
-    axes.tick_params(labelsize="xx-small")
+    axes.set_xlabel("x [mm]", fontsize="x-small", labelpad=-4)
+    axes.set_ylabel("depth [mm]", fontsize="x-small", labelpad=-4)
+    axes.tick_params(labelsize="xx-small", pad=-2)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel
 
 from cache import CacheReader
 from cache.fingerprint import diff_identities
-from stages.lift.config import DataConfig
+from stages.lift.config import DataConfig, Difference
 from stages.lift.errors import RunMismatch
 from stages.lift.samples import store_name
-
-Difference = Literal["skeleton", "features", "keypoints"]
 
 
 class LevelShape(BaseModel, extra="forbid", frozen=True):
@@ -112,7 +110,7 @@ def require_same_kind(
         raise RunMismatch(
             f"The run does not fit {store_name(reader)}:\n  " + "\n  ".join(problems) + "\n"
             "Use a store of the same detector and crop, or train on this one. To evaluate all the"
-            " same, allow the difference by name: skeleton, keypoints, features."
+            " same, allow the difference by name: evaluate.allow=[skeleton, features, keypoints]."
         )
 
 

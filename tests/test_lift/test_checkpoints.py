@@ -57,7 +57,7 @@ def test_evaluating_a_run_writes_every_split_into_its_metrics(
     assert list(metrics["splits"]) == ["validation", "test", "test_new_cameras"]
     assert metrics["splits"]["test"] == evaluations["test"].metrics
     assert (metrics["keypoint_source"], metrics["context"]) == ("detector", "own")
-    assert metrics["allowed_differences"] == []
+    assert metrics["evaluate"]["allow"] == []
     assert load_run(run_dir).metrics == metrics
 
 
@@ -66,16 +66,19 @@ def test_a_store_of_another_detector_is_refused_unless_told(tmp_path: Path, run_
     reader = write_store(tmp_path / "other.zarr", SPLITS, feature_identity=other)
     with pytest.raises(RunMismatch, match=r'detector\.weights: .*"abc".*"xyz"'):
         evaluate_run(run_dir, reader)
-    evaluate_run(run_dir, reader, EvaluateConfig(splits=("test",)), allow=["features"])
+    evaluate_run(run_dir, reader, EvaluateConfig(splits=("test",), allow=("features",)))
     metrics = json.loads((run_dir / "metrics.json").read_text())
-    assert metrics["allowed_differences"] == ["features"]
+    assert metrics["evaluate"]["allow"] == ["features"]
 
 
 def test_other_keypoints_are_refused_unless_told(store: CacheReader, run_dir: Path) -> None:
-    run = load_run(run_dir)
+    config = EvaluateConfig(splits=("test",), keypoint_source="gt")
     with pytest.raises(RunMismatch, match="trained on 'detector', asked for 'gt'"):
-        run.require_fit(store, keypoint_source="gt")
-    run.require_fit(store, keypoint_source="gt", allow=["keypoints"])
+        evaluate_run(run_dir, store, config)
+    told = config.model_copy(update={"allow": ("keypoints",)})
+    result = evaluate_run(run_dir, store, told)["test"]
+    assert result.keypoint_source == "gt"
+    np.testing.assert_array_equal(result.keypoints_px, store.labels("joints_2d_px")[32:40])
 
 
 def test_another_skeleton_is_refused_unless_told(tmp_path: Path, run_dir: Path) -> None:

@@ -11,7 +11,7 @@ from cache import CacheReader, FrameStatus
 from lifter.metrics import mpjve_mm
 from stages.lift import DataConfig, EmptySplit, EvaluateConfig, Evaluation, NotFiniteLoss, evaluate
 from stages.lift.batches import LiftData
-from stages.lift.evaluation import evaluation_splits
+from stages.lift.evaluation import evaluation_splits, follows_previous
 from stages.lift.predictions import predict_mm
 from tests.test_lift.oracles import Lopsided, Oracle, Symmetric
 from tests.test_lift.stores import build_plan, write_store
@@ -99,6 +99,15 @@ def test_mpjve_compares_neighbours_inside_clips_only(tmp_path: Path) -> None:
     )
     assert result.metrics["frame_wise"]["mpjve_mm"] == pytest.approx(expected)
     assert result.metrics["dropped_rows"] == {"MISSING": 1}
+
+
+def test_a_step_over_frames_that_the_data_set_left_out_is_no_step() -> None:
+    follows = follows_previous(
+        np.array([3, 4, 5, 6, 7, 8, 10]),
+        np.array([0, 0, 0, 0, 1, 1, 1]),
+        np.array([0, 5, 10, 25, 0, 1, 2], dtype=np.int32),
+    )
+    assert follows.tolist() == [False, True, True, False, False, True, False]
 
 
 def test_the_flipped_prediction_of_a_symmetric_lifter_is_the_plain_one(store: CacheReader) -> None:

@@ -39,13 +39,13 @@ def configured(**options: object) -> TrainConfig:
 
 @pytest.mark.parametrize("lifter", [POSE_ONLY, CAPF], ids=["pose_only", "capf"])
 def test_a_lifter_learns_a_handful_of_frames_by_heart(tmp_path: Path, lifter: LifterConfig) -> None:
-    reader = write_store(tmp_path / "few.zarr", {"train": 4})
+    reader = write_store(tmp_path / "few.zarr", {"train": 2})
     config = configured(
-        epochs=250,
-        batch_size=4,
+        epochs=150,
+        batch_size=2,
         lr=3e-3,
         select="last",
-        save_every=250,
+        save_every=150,
         flip=False,
         weight_decay=0.0,
         schedule="cosine",
@@ -54,8 +54,8 @@ def test_a_lifter_learns_a_handful_of_frames_by_heart(tmp_path: Path, lifter: Li
     fast = lifter.model_copy(update={"drop_path": 0.0})
     train(config, fast, reader, tmp_path / "run")
     losses = [entry["loss_mm"] for entry in read_log(tmp_path / "run")]
-    assert losses[0] > 500.0
-    assert losses[-1] < 100.0
+    assert losses[0] > 1000.0
+    assert losses[-1] < 170.0  # half of what the mean of the two poses would leave
 
 
 def test_equal_arguments_give_equal_bytes(store: CacheReader, tmp_path: Path) -> None:
