@@ -79,10 +79,10 @@ def crop_affine(box: NDArray[np.float64], config: CropConfig) -> NDArray[np.floa
     height, width = config.input_size
     if config.kind == "capf":
         return _pixel_centre_affine(box, height, width)
-    centre, scale_width = _mmpose_centre_and_width(box, width / height, config.padding)
+    centre, scale = _mmpose_centre_and_scale(box, width / height, config.padding)
     if config.kind == "mmpose-udp":
-        return _udp_affine(centre, scale_width, height, width)
-    return _corner_affine(centre, scale_width, height, width)
+        return _udp_affine(centre, scale, height, width)
+    return _corner_affine(centre, scale[0], height, width)
 
 
 def warp(
@@ -121,14 +121,17 @@ def _checked(box: NDArray[np.float64], plan: RowPlan, row: int, source: str) -> 
     return box
 
 
-def _mmpose_centre_and_width(
+def _mmpose_centre_and_scale(
     box: NDArray[np.float64], aspect_ratio: float, padding: float
-) -> tuple[NDArray[np.float32], np.float32]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     # float32 like GetBBoxCenterScale and TopdownAffine, so that crops agree bit for bit.
     corners = box.astype(np.float32)
     scale = (corners[2:] - corners[:2]) * np.float32(padding)
     centre = (corners[2:] + corners[:2]) * np.float32(0.5)
-    return centre, np.float32(max(scale[0], scale[1] * np.float32(aspect_ratio)))
+    ratio = np.float32(aspect_ratio)
+    if scale[0] > scale[1] * ratio:
+        return centre, np.array([scale[0], scale[0] / ratio], dtype=np.float32)
+    return centre, np.array([scale[1] * ratio, scale[1]], dtype=np.float32)
 
 
 def _corner_affine(
@@ -147,14 +150,12 @@ def _corner_affine(
 
 
 def _udp_affine(
-    centre: NDArray[np.float32], scale_width: np.float32, height: int, width: int
+    centre: NDArray[np.float32], scale: NDArray[np.float32], height: int, width: int
 ) -> NDArray[np.float64]:
-    # The box's width spans width - 1 px: its edges fall on the centres of the outermost pixels.
-    scale = float((width - 1) / scale_width)
-    scale_height = float(scale_width) * height / width
-    shift_x = -scale * (float(centre[0]) - 0.5 * float(scale_width))
-    shift_y = -(height - 1) / scale_height * (float(centre[1]) - 0.5 * scale_height)
-    return np.array([[scale, 0.0, shift_x], [0.0, (height - 1) / scale_height, shift_y]])
+    # The box spans one pixel less than the crop: its edges fall on the outermost pixel centres.
+    zoom = np.array([width - 1, height - 1], dtype=np.float32) / scale
+    shift = zoom * (-centre + np.float32(0.5) * scale)
+    return np.array([[zoom[0], 0.0, shift[0]], [0.0, zoom[1], shift[1]]], dtype=np.float64)
 
 
 def _pixel_centre_affine(box: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:

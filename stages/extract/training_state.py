@@ -100,5 +100,5 @@ class TrainingState:
 def save_weights(state: dict[str, Tensor], path: Path) -> None:
     """Write a state dict as safetensors, atomically."""
     temporary = path.with_suffix(".partial")
-    save_file(state, temporary)
+    save_file({name: value.contiguous() for name, value in state.items()}, temporary)
     os.replace(temporary, path)

@@ -71,7 +71,9 @@ def write_layout(root: Path, seed: int = 0) -> None:
             path.write_bytes(cv2.imencode(".png", image[..., ::-1])[1].tobytes())
             points = np.concatenate([(joints - [80, 60]) / 300 * 3, np.full((17, 1), 3.0)], axis=1)
             side = (joints.max(0) - joints.min(0)).max() * 1.2
-            rows = parts.setdefault(split, {k: [] for k in ("imgname", "center", "scale", "part", "S")})
+            rows = parts.setdefault(
+                split, {k: [] for k in ("imgname", "center", "scale", "part", "S")}
+            )
             rows["imgname"].append(name)
             rows["center"].append((joints.max(0) + joints.min(0)) / 2)
             rows["scale"].append(side / 200)
@@ -80,7 +82,9 @@ def write_layout(root: Path, seed: int = 0) -> None:
     folder = root / "annotation_body3d" / "fps10"
     folder.mkdir(parents=True)
     for split, rows in parts.items():
-        np.savez(folder / f"h36m_{split}.npz", **{key: np.array(value) for key, value in rows.items()})
+        np.savez(
+            folder / f"h36m_{split}.npz", **{key: np.array(value) for key, value in rows.items()}
+        )
     (root / "annotation_body3d" / "cameras.pkl").write_bytes(pickle.dumps(cameras))
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from cache import get_skeleton
 from stages.extract.crops import CropConfig, crop_affine, warp
@@ -19,6 +18,7 @@ from stages.extract.detectors.base import DetectorError, FrozenDetector, Tap
 from stages.extract.detectors.hrnet import HRNET_TAPS, build_hrnet_config
 from stages.extract.detectors.mmpose_topdown import MmposeTopdown
 from stages.extract.detectors.placeholders import missing_packages, placeholders
+from stages.extract.training_state import save_weights
 from tests.test_extract.studio import DotDetector
 
 H36M = get_skeleton("H36M17")
@@ -95,8 +95,10 @@ def test_joints_and_crops_equal_mmpose_on_a_picture(
     random = MmposeTopdown(config, None)
     state = dict(random.model.state_dict())
     state["head.final_layer.weight"] *= 300  # peaks far above 0, as trained heads have
-    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "weights.safetensors")
-    detector = MmposeTopdown(config, tmp_path / "weights.safetensors", threads=1)
+    save_weights(state, tmp_path / "weights.safetensors")
+    detector = MmposeTopdown(
+        config, tmp_path / "weights.safetensors", threads=1, channels_last=False
+    )
     with placeholders():
         inference = importlib.import_module("mmpose.apis.inference")
         importlib.import_module("mmpose.datasets")
@@ -133,28 +135,26 @@ def _crop_of_mmpose(
 
 def test_weights_of_another_network_are_refused_with_the_keys(tmp_path: Path) -> None:
     wide = MmposeTopdown(build_hrnet_config(H36M, base_channels=8, num_blocks=2), None)
-    save_file(dict(wide.model.state_dict()), tmp_path / "wide.safetensors")
+    save_weights(dict(wide.model.state_dict()), tmp_path / "wide.safetensors")
     with pytest.raises(DetectorError, match=r"unexpected: backbone\.\S+\.branches"):
         MmposeTopdown(CONFIG, tmp_path / "wide.safetensors")
-    with pytest.raises(DetectorError, match="does not exist"):
+    with pytest.raises(DetectorError, match="do not exist"):
         MmposeTopdown(CONFIG, tmp_path / "none.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"junk")
     with pytest.raises(DetectorError, match="cannot be read"):
         MmposeTopdown(CONFIG, tmp_path / "broken.safetensors")
 
 
-def test_identity_follows_weights_and_not_their_file(
-    narrow: MmposeTopdown, tmp_path: Path
-) -> None:
+def test_identity_follows_weights_and_not_their_file(narrow: MmposeTopdown, tmp_path: Path) -> None:
     state = {name: value.clone() for name, value in narrow.model.state_dict().items()}
     torch.save({"state_dict": state, "meta": {}}, tmp_path / "a.pth")
     plain = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    save_file(plain, tmp_path / "b.safetensors")
+    save_weights(plain, tmp_path / "b.safetensors")
     from_pth = MmposeTopdown(CONFIG, tmp_path / "a.pth").identity()
     assert from_pth == MmposeTopdown(CONFIG, tmp_path / "b.safetensors").identity()
     assert from_pth == narrow.identity()
     plain["backbone.conv1.weight"] = plain["backbone.conv1.weight"] + 1e-3
-    save_file(plain, tmp_path / "c.safetensors")
+    save_weights(plain, tmp_path / "c.safetensors")
     assert MmposeTopdown(CONFIG, tmp_path / "c.safetensors").identity() != from_pth
 
 
@@ -164,9 +164,7 @@ def test_checkpoints_that_hold_more_than_tensors_are_not_run(tmp_path: Path) -> 
         MmposeTopdown(CONFIG, tmp_path / "a.pth")
 
 
-def test_wrong_taps_crops_and_configs_are_named(
-    narrow: MmposeTopdown, tmp_path: Path
-) -> None:
+def test_wrong_taps_crops_and_configs_are_named(narrow: MmposeTopdown, tmp_path: Path) -> None:
     with pytest.raises(DetectorError, match=r"no module 'backbone\.stage9'"):
         MmposeTopdown(CONFIG, None, taps=(Tap("x4", "backbone.stage9", 4),))
     with pytest.raises(DetectorError, match="64x48, but stride 8"):
@@ -192,7 +190,7 @@ def test_placeholders_stand_in_only_while_active() -> None:
     with placeholders() as names:
         assert "mmdet" in names
         detection = importlib.import_module("mmdet.models.detectors")
-        with pytest.raises(ImportError, match="mmdet.*not installed"):
+        with pytest.raises(ImportError, match=r"mmdet.*not installed"):
             detection.SomeDetector()
         with pytest.raises(ImportError, match="mmdet"):
             _ = detection.SomeDetector.attribute

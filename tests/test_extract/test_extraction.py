@@ -48,7 +48,9 @@ def test_store_holds_what_the_detector_said(dataset: Human36m, tmp_path: Path) -
     assert verify(tmp_path / "a.zarr").ok
 
 
-def test_flipped_view_is_the_mirrored_crop_with_sides_exchanged(dataset: Human36m, tmp_path: Path) -> None:
+def test_flipped_view_is_the_mirrored_crop_with_sides_exchanged(
+    dataset: Human36m, tmp_path: Path
+) -> None:
     extract(dataset, DotDetector(), CROP, tmp_path / "a.zarr", CONFIG)
     reader = CacheReader(tmp_path / "a.zarr")
     plain, flipped = reader.keypoints("detector", view=0), reader.keypoints("detector", view=1)
@@ -62,7 +64,9 @@ def test_flipped_view_is_the_mirrored_crop_with_sides_exchanged(dataset: Human36
     np.testing.assert_array_equal(other["x16"], maps["x16"][:, :, ::-1])
 
 
-def test_bad_frames_are_recorded_and_counted(dataset: Human36m, layout: Path, tmp_path: Path) -> None:
+def test_bad_frames_are_recorded_and_counted(
+    dataset: Human36m, layout: Path, tmp_path: Path
+) -> None:
     names = dataset.plan().index["item"].words()
     (layout / "images" / names[2]).unlink()
     cut = layout / "images" / names[7]
@@ -82,7 +86,9 @@ def test_bad_frames_are_recorded_and_counted(dataset: Human36m, layout: Path, tm
     assert again.invalid_by_reason == summary.invalid_by_reason
 
 
-def test_strict_stops_at_the_first_bad_frame(dataset: Human36m, layout: Path, tmp_path: Path) -> None:
+def test_strict_stops_at_the_first_bad_frame(
+    dataset: Human36m, layout: Path, tmp_path: Path
+) -> None:
     (layout / "images" / dataset.plan().index["item"].words()[5]).unlink()
     strict = CONFIG.model_copy(update={"strict": True})
     with pytest.raises(FrameError, match=r"Row 5 .*missing"):
@@ -127,7 +133,9 @@ def test_workers_and_resume_do_not_change_a_byte(dataset: Human36m, tmp_path: Pa
     threaded = CONFIG.model_copy(update={"loader_workers": 3})
     with pytest.raises(Killed):
         extract(dataset, DotDetector(), CROP, tmp_path / "b.zarr", threaded, progress=die)
-    assert 0 < len(plan_chunks(dataset, DotDetector(), CROP, tmp_path / "b.zarr", CONFIG).missing) < 3
+    assert (
+        0 < len(plan_chunks(dataset, DotDetector(), CROP, tmp_path / "b.zarr", CONFIG).missing) < 3
+    )
     inline = CONFIG.model_copy(update={"loader_workers": 0})
     summary = extract(dataset, DotDetector(), CROP, tmp_path / "b.zarr", inline)
     assert summary.chunks_skipped > 0

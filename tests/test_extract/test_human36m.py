@@ -98,7 +98,9 @@ def test_unknown_names_and_options_are_refused_with_a_hint(layout: Path) -> None
     assert "synthetic" in DATASETS
 
 
-def test_missing_truncated_and_unreadable_pictures_are_told_apart(dataset: Human36m, layout: Path) -> None:
+def test_missing_truncated_and_unreadable_pictures_are_told_apart(
+    dataset: Human36m, layout: Path
+) -> None:
     names = dataset.plan().index["item"].words()
     paths = [layout / "images" / name for name in names]
     paths[0].unlink()

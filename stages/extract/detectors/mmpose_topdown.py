@@ -43,6 +43,7 @@ class MmposeTopdown:
         threads: int | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
         skeleton: str | None = None,
+        channels_last: bool = True,
     ) -> None:
         """Build the network and load its weights.
 
@@ -56,6 +57,8 @@ class MmposeTopdown:
             precision: bfloat16 runs the network under autocast; features and joints are float32
                 either way.
             skeleton: joint set, where the config does not tell.
+            channels_last: memory layout of the network; the faster one by default, the other one
+                is mmpose's own and gives its words bit for bit.
 
         Raises:
             DetectorError: a config without a top-down model, weights of another network, an unknown
@@ -73,7 +76,8 @@ class MmposeTopdown:
         # mmpose's HRNet.eval() returns None, so calls are not chained.
         model.eval()
         model.requires_grad_(False)
-        self._model = model.to(device=self._device, memory_format=torch.channels_last)
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._model = model.to(device=self._device, memory_format=self._layout)
         codec = self._model.head.decoder
         if codec is None:
             raise DetectorError(
@@ -169,14 +173,13 @@ class MmposeTopdown:
             "decoder": _plain(head["decoder"]),
             "skeleton": self._skeleton.name,
             "precision": self._precision,
+            "channels_last": self._layout is torch.channels_last,
             "device": self._device.type,
         }
 
-    def _normalise(
-        self, crops: Tensor
-    ) -> Tensor:  # uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory
+    def _normalise(self, crops: Tensor) -> Tensor:  # uint8 [B, H, W, 3] -> float32 [B, 3, H, W]
         pixels: Tensor = (crops.float() - self._mean) / self._std
-        return pixels.permute(0, 3, 1, 2)
+        return pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
 
     def _decode(self, raw: Any) -> NDArray[np.float32]:
         parts = raw if isinstance(raw, tuple) else (raw,)
