@@ -139,10 +139,11 @@ class StorePart:
         for position, chunk, slot in zip(positions, chunks, slots, strict=True):
             if chunk != current:
                 shard = self._files.get(self._key, self.spec, level, chunk)
-                current, source, offsets = chunk, shard.source, shard.offsets
+                current, source = chunk, shard.source
+                offsets, checked = shard.offsets, shard.checked
             offset = offsets[slot]
             target[position * size : (position + 1) * size] = source[offset : offset + size]
-            if not shard.checked[slot]:
+            if not checked[slot]:
                 if not map_is_intact(shard.data, offset, size):
                     row, view = divmod(slot, self.spec.num_views)
                     row += chunk * self.spec.shard_rows
@@ -150,4 +151,4 @@ class StorePart:
                     raise CacheCorrupt(
                         damage_message(self.path, level.name, chunk, range(row, row + 1), reason)
                     )
-                shard.checked[slot] = 1
+                checked[slot] = 1
