@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lifter.errors import BackendMissing, SamplingError
-from lifter.ops import cpu, reference
+from lifter.ops import reference
 
 Padding = Literal["border", "zeros"]
 Backend = Literal["auto", "reference", "cpu", "triton"]
@@ -56,6 +55,11 @@ def deform_sample(
         raise SamplingError(
             f"deform_sample: backend must be one of {get_args(Backend)}, got {backend!r}."
         )
+    if backend in ("cpu", "triton"):
+        raise BackendMissing(
+            f"deform_sample: this build has no {backend!r} backend. "
+            "Use backend='auto' or backend='reference'."
+        )
     _check(levels, reference_points, sampling_offsets, attention_weights, scales, padding)
     outputs: list[Tensor] = _deform_sample(
         list(levels),
@@ -65,47 +69,17 @@ def deform_sample(
         list(scales or ()),
         padding,
         align_corners,
-        choose_backend(levels, reference_points, backend),
     )
     return outputs
 
 
-def choose_backend(
-    levels: Sequence[Tensor], reference_points: Tensor, backend: Backend = "auto"
-) -> str:
-    """Returns the implementation that serves these tensors: `cpu` or `reference`.
-
-    `auto` takes the compiled kernel where it was built and fits (float32 points on the CPU).
-
-    Raises:
-        BackendMissing: `backend` names one that this build does not have or that does not fit.
-    """
-    if backend == "reference" or (backend == "auto" and not cpu.serves(levels, reference_points)):
-        return "reference"
-    if backend == "triton":
-        raise BackendMissing(
-            "deform_sample: this build has no 'triton' backend. "
-            "Use backend='auto' or backend='reference'."
-        )
-    if not cpu.serves(levels, reference_points):
-        why = "was not built (no C compiler at installation)"
-        if cpu.is_built():
-            why = "takes float32 points and no float64 maps, on the CPU"
-        raise BackendMissing(f"deform_sample: the 'cpu' kernel {why}. Use backend='auto'.")
-    return "cpu"
-
-
-def prepare_levels(
-    levels: Sequence[Tensor], reference_points: Tensor, *, backend: Backend = "auto"
-) -> list[Tensor]:
+def prepare_levels(levels: Sequence[Tensor], *, backend: Backend = "auto") -> list[Tensor]:
     """Returns the maps as the backend reads them without converting: for sampling them often.
 
     The reference backend sums float32 (float64 stays): half-precision maps are widened once here
-    instead of once per call. 8-bit maps are left alone, for they need their scales. The compiled
-    kernel reads every dtype as it is stored.
+    instead of once per call. 8-bit maps are left alone, for they need their scales.
     """
-    if choose_backend(levels, reference_points, backend) == "cpu":
-        return list(levels)
+    del backend  # all that this build has read float32
     return [
         level.float() if level.dtype in (torch.float16, torch.bfloat16) else level
         for level in levels
@@ -205,10 +179,6 @@ def _check_level(name: str, level: Tensor, batch: int, device: torch.device) -> 
     )
 
 
-def _module(backend: str) -> ModuleType:
-    return {"reference": reference, "cpu": cpu}[backend]
-
-
 @torch.library.custom_op("posecache::deform_sample", mutates_args=())
 def _deform_sample(
     levels: Sequence[Tensor],
@@ -218,9 +188,8 @@ def _deform_sample(
     scales: Sequence[Tensor],
     padding: str,
     align_corners: bool,
-    backend: str,
 ) -> list[Tensor]:
-    return _module(backend).sample_levels(
+    return reference.sample_levels(
         levels,
         reference_points,
         sampling_offsets,
@@ -240,7 +209,6 @@ def _(
     scales: Sequence[Tensor],  # noqa: ARG001
     padding: str,  # noqa: ARG001
     align_corners: bool,  # noqa: ARG001
-    backend: str,  # noqa: ARG001
 ) -> list[Tensor]:
     batch, _, joints, heads, _ = attention_weights.shape
     return [reference_points.new_empty((batch, joints, heads, level.shape[-1])) for level in levels]
@@ -256,9 +224,8 @@ def _deform_sample_backward(
     scales: Sequence[Tensor],
     padding: str,
     align_corners: bool,
-    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _module(backend).sample_levels_backward(
+    return reference.sample_levels_backward(
         grads,
         levels,
         reference_points,
@@ -280,7 +247,6 @@ def _(
     scales: Sequence[Tensor],  # noqa: ARG001
     padding: str,  # noqa: ARG001
     align_corners: bool,  # noqa: ARG001
-    backend: str,  # noqa: ARG001
 ) -> tuple[Tensor, Tensor, Tensor]:
     return (
         reference_points.new_empty(reference_points.shape),
@@ -290,10 +256,10 @@ def _(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ARG001
-    levels, reference_points, sampling_offsets, attention_weights, scales, *settings = inputs
+    levels, reference_points, sampling_offsets, attention_weights, scales, padding, corners = inputs
     ctx.save_for_backward(reference_points, sampling_offsets, attention_weights, *levels, *scales)
     ctx.num_levels, ctx.num_scales = len(levels), len(scales)
-    ctx.settings = settings
+    ctx.padding, ctx.align_corners = padding, corners
 
 
 def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
@@ -306,7 +272,8 @@ def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
         sampling_offsets,
         attention_weights,
         scales,
-        *ctx.settings,
+        ctx.padding,
+        ctx.align_corners,
     )
     return (
         [None] * ctx.num_levels,
@@ -314,7 +281,6 @@ def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
         offsets_grad,
         weights_grad,
         [None] * ctx.num_scales,
-        None,
         None,
         None,
     )
