@@ -17,7 +17,6 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 
 BIN := $(VENV)/bin
-PACKAGES := cache lifter stages pipeline
 # The stamp is named after the contents of the two files that decide what is installed: a new commit that
 # leaves them alone installs nothing, and a checkout that changes them does.
 KEY := $(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-12)
