@@ -103,7 +103,7 @@ def test_joints_and_crops_equal_mmpose_on_a_picture(
         inference = importlib.import_module("mmpose.apis.inference")
         importlib.import_module("mmpose.datasets")
     path = test_data / "mmpose-samples" / "coco" / "000000000785.jpg"
-    box = np.array([280.5, 44.25, 499.0, 388.75])
+    box = np.array([280.5, 44.25, 499.0, 388.75], dtype=np.float32)  # as mmpose loads boxes
     model: Any = detector.model
     from mmengine.config import Config
 
@@ -123,11 +123,11 @@ def test_joints_and_crops_equal_mmpose_on_a_picture(
 
 
 def _crop_of_mmpose(
-    picture: NDArray[np.uint8], box: NDArray[np.float64], use_udp: bool
+    picture: NDArray[np.uint8], box: NDArray[np.float32], use_udp: bool
 ) -> NDArray[np.uint8]:
     with placeholders():
         transforms = importlib.import_module("mmpose.datasets.transforms")
-    results = {"img": picture, "bbox": box[None].astype(np.float32)}
+    results = {"img": picture, "bbox": box[None]}
     results = transforms.GetBBoxCenterScale(padding=1.25).transform(results)
     results = transforms.TopdownAffine((192, 256), use_udp=use_udp).transform(results)
     return np.asarray(results["img"])
