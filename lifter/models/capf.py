@@ -104,9 +104,10 @@ class Capf(Lifter):
         levels: Sequence[Tensor] | None = None,  # L maps [B, H, W, C]
     ) -> Tensor:  # [B, J, 3]
         """Returns the joints in metres, camera frame, relative to the root joint."""
-        levels = prepare_levels(self.pyramid.check(levels))
+        levels = self.pyramid.check(levels)
         if reference_points is None:
             raise LifterConfigError("capf needs reference_points [B, J, 2], got None.")
+        levels = prepare_levels(levels, reference_points)
         batch, joints, _ = keypoints_2d.shape
         shifts = None
         if self.reference_rule == "geometric":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lifter.errors import BackendMissing, SamplingError
-from lifter.ops import reference
+from lifter.ops import cpu, reference
 
 Padding = Literal["border", "zeros"]
 Backend = Literal["auto", "reference", "cpu", "triton"]
@@ -55,11 +56,6 @@ def deform_sample(
         raise SamplingError(
             f"deform_sample: backend must be one of {get_args(Backend)}, got {backend!r}."
         )
-    if backend in ("cpu", "triton"):
-        raise BackendMissing(
-            f"deform_sample: this build has no {backend!r} backend. "
-            "Use backend='auto' or backend='reference'."
-        )
     _check(levels, reference_points, sampling_offsets, attention_weights, scales, padding)
     outputs: list[Tensor] = _deform_sample(
         list(levels),
@@ -69,17 +65,47 @@ def deform_sample(
         list(scales or ()),
         padding,
         align_corners,
+        choose_backend(levels, reference_points, backend),
     )
     return outputs
 
 
-def prepare_levels(levels: Sequence[Tensor], *, backend: Backend = "auto") -> list[Tensor]:
+def choose_backend(
+    levels: Sequence[Tensor], reference_points: Tensor, backend: Backend = "auto"
+) -> str:
+    """Returns the implementation that serves these tensors: `cpu` or `reference`.
+
+    `auto` takes the compiled kernel where it was built and fits (float32 points on the CPU).
+
+    Raises:
+        BackendMissing: `backend` names one that this build does not have or that does not fit.
+    """
+    if backend == "reference" or (backend == "auto" and not cpu.serves(levels, reference_points)):
+        return "reference"
+    if backend == "triton":
+        raise BackendMissing(
+            "deform_sample: this build has no 'triton' backend. "
+            "Use backend='auto' or backend='reference'."
+        )
+    if not cpu.serves(levels, reference_points):
+        why = "was not built (no C compiler at installation)"
+        if cpu.is_built():
+            why = "takes float32 points and no float64 maps, on the CPU"
+        raise BackendMissing(f"deform_sample: the 'cpu' kernel {why}. Use backend='auto'.")
+    return "cpu"
+
+
+def prepare_levels(
+    levels: Sequence[Tensor], reference_points: Tensor, *, backend: Backend = "auto"
+) -> list[Tensor]:
     """Returns the maps as the backend reads them without converting: for sampling them often.
 
     The reference backend sums float32 (float64 stays): half-precision maps are widened once here
-    instead of once per call. 8-bit maps are left alone, for they need their scales.
+    instead of once per call. 8-bit maps are left alone, for they need their scales. The compiled
+    kernel reads every dtype as it is stored.
     """
-    del backend  # all that this build has read float32
+    if choose_backend(levels, reference_points, backend) == "cpu":
+        return list(levels)
     return [
         level.float() if level.dtype in (torch.float16, torch.bfloat16) else level
         for level in levels
@@ -179,6 +205,10 @@ def _check_level(name: str, level: Tensor, batch: int, device: torch.device) -> 
     )
 
 
+def _module(backend: str) -> ModuleType:
+    return {"reference": reference, "cpu": cpu}[backend]
+
+
 @torch.library.custom_op("posecache::deform_sample", mutates_args=())
 def _deform_sample(
     levels: Sequence[Tensor],
@@ -188,8 +218,9 @@ def _deform_sample(
     scales: Sequence[Tensor],
     padding: str,
     align_corners: bool,
+    backend: str,
 ) -> list[Tensor]:
-    return reference.sample_levels(
+    return _module(backend).sample_levels(
         levels,
         reference_points,
         sampling_offsets,
@@ -209,6 +240,7 @@ def _(
     scales: Sequence[Tensor],  # noqa: ARG001
     padding: str,  # noqa: ARG001
     align_corners: bool,  # noqa: ARG001
+    backend: str,  # noqa: ARG001
 ) -> list[Tensor]:
     batch, _, joints, heads, _ = attention_weights.shape
     return [reference_points.new_empty((batch, joints, heads, level.shape[-1])) for level in levels]
@@ -224,8 +256,9 @@ def _deform_sample_backward(
     scales: Sequence[Tensor],
     padding: str,
     align_corners: bool,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return reference.sample_levels_backward(
+    return _module(backend).sample_levels_backward(
         grads,
         levels,
         reference_points,
@@ -247,6 +280,7 @@ def _(
     scales: Sequence[Tensor],  # noqa: ARG001
     padding: str,  # noqa: ARG001
     align_corners: bool,  # noqa: ARG001
+    backend: str,  # noqa: ARG001
 ) -> tuple[Tensor, Tensor, Tensor]:
     return (
         reference_points.new_empty(reference_points.shape),
@@ -256,10 +290,10 @@ def _(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ARG001
-    levels, reference_points, sampling_offsets, attention_weights, scales, padding, corners = inputs
+    levels, reference_points, sampling_offsets, attention_weights, scales, *settings = inputs
     ctx.save_for_backward(reference_points, sampling_offsets, attention_weights, *levels, *scales)
     ctx.num_levels, ctx.num_scales = len(levels), len(scales)
-    ctx.padding, ctx.align_corners = padding, corners
+    ctx.settings = settings
 
 
 def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
@@ -272,8 +306,7 @@ def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
         sampling_offsets,
         attention_weights,
         scales,
-        ctx.padding,
-        ctx.align_corners,
+        *ctx.settings,
     )
     return (
         [None] * ctx.num_levels,
@@ -281,6 +314,7 @@ def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
         offsets_grad,
         weights_grad,
         [None] * ctx.num_scales,
+        None,
         None,
         None,
     )
