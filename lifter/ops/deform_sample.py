@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import torch
@@ -205,10 +204,6 @@ def _check_level(name: str, level: Tensor, batch: int, device: torch.device) -> 
     )
 
 
-def _module(backend: str) -> ModuleType:
-    return {"reference": reference, "cpu": cpu}[backend]
-
-
 @torch.library.custom_op("posecache::deform_sample", mutates_args=())
 def _deform_sample(
     levels: Sequence[Tensor],
@@ -220,7 +215,8 @@ def _deform_sample(
     align_corners: bool,
     backend: str,
 ) -> list[Tensor]:
-    return _module(backend).sample_levels(
+    sample = cpu.sample_levels if backend == "cpu" else reference.sample_levels
+    return sample(
         levels,
         reference_points,
         sampling_offsets,
@@ -258,7 +254,8 @@ def _deform_sample_backward(
     align_corners: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _module(backend).sample_levels_backward(
+    backward = cpu.sample_levels_backward if backend == "cpu" else reference.sample_levels_backward
+    return backward(
         grads,
         levels,
         reference_points,

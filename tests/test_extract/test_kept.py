@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from stages.extract.datasets.kept import KeptPictures
 from stages.extract.datasets.synthetic import Pool, Synthetic
 

@@ -6,9 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
-from cache.cameras import project
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from cache.cameras import project
 from stages.extract.datasets.synthetic import DETECTOR_POOLS, LIFTER_POOLS, Pool, Synthetic
 from stages.extract.datasets.synthetic.kinematics import DOFS, joint_limits
 from stages.extract.datasets.synthetic.render import hit_distances, shadow

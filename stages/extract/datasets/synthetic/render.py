@@ -198,11 +198,12 @@ def draw_picture(
         rim = 0.75 - 0.25 * (normal * rays.reshape(-1, 3)[pixels]).sum(axis=1)
         lit = scene.ambient * sky * rim + scene.sun * facing * (1 - _SHADOW_DEPTH * blocked)
         colour[pixels] = albedo * lit[:, None].astype(np.float32)
-    picture = (colour * np.float32(scene.exposure)).reshape(side, side, 3)
-    picture = cv2.GaussianBlur(picture, (3, 3), scene.blur_px)
+    exposed = (colour * np.float32(scene.exposure)).reshape(side, side, 3)
+    picture: Image = cv2.GaussianBlur(exposed, (3, 3), scene.blur_px).astype(np.float32)
     picture = np.sqrt(np.clip(picture, 0.0, 1.0)) * np.float32(255.0)
     picture += rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(scene.noise)
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    return levels
 
 
 def _darken_floor(

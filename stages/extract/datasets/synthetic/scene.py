@@ -43,7 +43,8 @@ class Texture:
         clouds = 0.5 + 0.125 * np.cos(phase).sum(axis=1)
         mix = 0.65 * mix + 0.35 * clouds if self.kind < 2 else clouds
         weight = mix.astype(np.float32)[:, None]
-        return self.first * (1 - weight) + self.second * weight
+        painted: Image = self.first * (1 - weight) + self.second * weight
+        return painted
 
 
 @dataclass(frozen=True)
