@@ -85,13 +85,15 @@ ablate: $(STAMP) ## Train lifters with and without context from one store and co
 compare: $(STAMP) ## Compare runs: make compare RUN='runs/a runs/b'
 	@$(BIN)/posecache compare $(RUN) $(ARGS)
 
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
+
 .PHONY: test
-test: $(STAMP) ## The quick tests, on all cores
-	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile $(ARGS)
+test: lint typecheck ## Lint, types, import contracts and the quick tests, on all cores
+	@$(PYTEST) -m "not slow" $(ARGS)
 
 .PHONY: test-all
-test-all: $(STAMP) ## All tests: big detectors, many seeds, every documented command
-	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile $(ARGS)
+test-all: lint typecheck ## All tests: big detectors, many seeds, every documented command
+	@$(PYTEST) $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## Style and import contracts; writes nothing
