@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from stages.lift.checkpoints import (
 )
 from stages.lift.config import TrainConfig
 from stages.lift.devices import torch_settings, use_device
-from stages.lift.epoch import run_epoch
+from stages.lift.epoch import EpochReport, run_epoch
 from stages.lift.errors import EmptySplit, LiftError, NotFiniteLoss
 from stages.lift.identity import describe
 from stages.lift.levels import level_names
@@ -190,31 +190,15 @@ class _Training:
             num_steps=self.num_steps,
         ):
             if progress and not result.ended:
-                step = first_step + result.steps
-                progress(
-                    TrainProgress(
-                        epoch=number,
-                        num_epochs=self.num_epochs,
-                        fraction=step / self.num_steps,
-                        loss_mm=result.loss_mm,
-                        validation_mpjpe_mm=None,
-                        is_best=False,
-                        lr=result.lr,
-                        samples_per_s=result.samples_per_s,
-                        wait_fraction=result.wait_fraction,
-                        eta_s=clock.eta_s(step),
-                        epoch_ended=False,
-                    )
-                )
+                progress(self._report(number, result, clock))
         assert result is not None
         assert result.ended
         state.epoch = number
         validation_mm = self._validate() if self._is_validated(number) else None
         is_best = self._keep_best(number, validation_mm)
-        step = first_step + result.steps
         entry = {
             "epoch": number,
-            "step": step,
+            "step": first_step + result.steps,
             "loss_mm": result.loss_mm,
             "validation_mpjpe_mm": validation_mm,
             "best": is_best,
@@ -226,21 +210,24 @@ class _Training:
         state.history.append(entry)
         append_log(self.run_dir, entry)
         if progress:
-            progress(
-                TrainProgress(
-                    epoch=number,
-                    num_epochs=self.num_epochs,
-                    fraction=step / self.num_steps,
-                    loss_mm=result.loss_mm,
-                    validation_mpjpe_mm=validation_mm,
-                    is_best=is_best,
-                    lr=result.lr,
-                    samples_per_s=result.samples_per_s,
-                    wait_fraction=result.wait_fraction,
-                    eta_s=clock.eta_s(step),
-                    epoch_ended=True,
-                )
-            )
+            report = self._report(number, result, clock)
+            progress(replace(report, validation_mpjpe_mm=validation_mm, is_best=is_best))
+
+    def _report(self, epoch: int, result: EpochReport, clock: Clock) -> TrainProgress:
+        step = (epoch - 1) * self.steps_per_epoch + result.steps
+        return TrainProgress(
+            epoch=epoch,
+            num_epochs=self.num_epochs,
+            fraction=step / self.num_steps,
+            loss_mm=result.loss_mm,
+            validation_mpjpe_mm=None,
+            is_best=False,
+            lr=result.lr,
+            samples_per_s=result.samples_per_s,
+            wait_fraction=result.wait_fraction,
+            eta_s=clock.eta_s(step),
+            epoch_ended=result.ended,
+        )
 
     def _is_validated(self, epoch: int) -> bool:
         return self.validation is not None and (
