@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +35,16 @@ class WeightAverage:
             else:
                 self.weights[name].copy_(tensor)
         torch._foreach_lerp_(averaged, current, 1.0 - decay)
+
+    @contextmanager
+    def put_into(self, module: nn.Module) -> Iterator[None]:
+        """Gives the average to `module`, and its own weights back afterwards."""
+        own = {name: t.detach().clone() for name, t in module.state_dict().items()}
+        module.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            module.load_state_dict(own)
 
     def load(self, weights: dict[str, Tensor], *, num_updates: int) -> None:
         """Takes the state of a stopped run."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -238,7 +238,8 @@ class _Training:
         """MPJPE [mm] of the kept weights on the validation split."""
         assert self.validation is not None
         samples = self.validation.samples
-        with _averaged(self.state):
+        average = self.state.average
+        with average.put_into(self.state.model) if average else nullcontext():
             predicted_mm = predict_mm(
                 self.state.model,
                 self.validation,
@@ -277,20 +278,6 @@ class _Training:
         last = self.run_dir / WEIGHTS_FILES["last"]
         write_weights(last, self.state.weights(), epoch=self.state.epoch)
         plot_curves({self.run_dir.name: self.state.history}, self.run_dir / CURVES_FILE)
-
-
-@contextmanager
-def _averaged(state: TrainState) -> Iterator[None]:
-    """Puts the moving average into the model, and the trained weights back."""
-    if state.average is None:
-        yield
-        return
-    trained = {name: t.detach().clone() for name, t in state.model.state_dict().items()}
-    state.model.load_state_dict(state.average.weights)
-    try:
-        yield
-    finally:
-        state.model.load_state_dict(trained)
 
 
 def _check_splits(config: TrainConfig, reader: CacheReader) -> None:
