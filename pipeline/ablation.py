@@ -92,11 +92,10 @@ def run_jobs(
             left.append(job)
         else:
             end(job, _ending(finished))
-    draws = _first_of_each_row(jobs)
     if min(workers, len(left)) <= 1:
         for job in left:
             report = partial(_update, update, job.name)
-            end(job, _run_job(job.config, store, draw=job in draws, report=report))
+            end(job, _run_job(job.config, store, draw=_is_drawn(job), report=report))
         return done
     context = get_context("spawn")
     with context.Manager() as manager:
@@ -105,7 +104,7 @@ def run_jobs(
         listener.start()
         with ProcessPoolExecutor(min(workers, len(left)), mp_context=context) as pool:
             futures = {
-                pool.submit(_run_remote, job, store, draw=job in draws, reports=reports): job
+                pool.submit(_run_remote, job, store, draw=_is_drawn(job), reports=reports): job
                 for job in left
             }
             try:
@@ -191,11 +190,9 @@ def _forward(reports: Any, update: Update) -> None:
         update(*report)
 
 
-def _first_of_each_row(jobs: Sequence[Job]) -> list[Job]:
-    seen: dict[str, Job] = {}
-    for job in jobs:
-        seen.setdefault(job.row, job)
-    return list(seen.values())
+def _is_drawn(job: Job) -> bool:
+    comparison = job.config.comparison
+    return job.row == comparison.pictures_of and job.seed == comparison.seeds[0]
 
 
 def _row(

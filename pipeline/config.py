@@ -77,6 +77,8 @@ class ComparisonConfig(BaseModel, extra="forbid", frozen=True, use_attribute_doc
     """Row name -> the settings in which it differs, e.g. `{lifter.name: capf}`."""
     differences: tuple[tuple[str, str], ...] = ()
     """Pairs of rows (a, b); the per-clip difference a - b is bootstrapped."""
+    pictures_of: str | None = None
+    """Row whose first seed gets pictures of its best, median and worst test frames."""
     workers: PositiveInt | None = None
     """Runs trained at a time; `None`: one per core."""
 
