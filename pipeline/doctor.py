@@ -44,6 +44,7 @@ def examine(data_root: Path) -> list[Finding]:
         *_packages(),
         _cv2_flavours(),
         *_torch(),
+        _sampling_kernel(),
         *_placeholders(),
         *_disk(data_root),
         Finding("source", "note", git_revision() or "not a git checkout"),
@@ -102,6 +103,15 @@ def _torch() -> list[Finding]:
     else:
         findings.append(Finding("cuda", "note", "none: everything runs on the CPU"))
     return findings
+
+
+def _sampling_kernel() -> Finding:
+    from lifter.ops import cpu
+
+    if cpu.is_built():
+        return Finding("sampling kernel", "ok", "compiled")
+    text = "not compiled: the slower PyTorch reference serves"
+    return Finding("sampling kernel", "bad", text, "install gcc, then: rm -rf .venv && make setup")
 
 
 def _placeholders() -> list[Finding]:

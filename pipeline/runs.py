@@ -64,11 +64,14 @@ def git_revision() -> str | None:
 
 def provenance(seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
     """Return where and with what something was made; kept beside results, never inside a store."""
+    from lifter.ops import cpu as kernel  # torch comes with it
+
     return {
         "versions": package_versions(),
         "git_revision": git_revision(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
+        "sampling_on_cpu": "compiled kernel" if kernel.is_built() else "reference",
         "command": sys.argv,
         "seconds": dict(seconds or {}),
     }

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from stages.extract.detectors.hrnet import HEATMAP_STRIDE, IMAGENET_MEAN, IMAGENET_STD
 from stages.extract.detectors.mmpose_topdown import build_pose_estimator, load_config
 
+_SOFTMAX_RANGE = 30.0
+"""What a trained head's maps span before `decodable_state` brings them to about 1."""
+
 
 def heatmap_loss(logits: Tensor, joints_crop_px: Tensor, weights: Tensor, sigma: float) -> Tensor:
     """Return the weighted mean cross-entropy between spatial softmax and a normalised Gaussian.
@@ -45,6 +48,13 @@ def initialise(model: Any) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     nn.init.normal_(model.head.final_layer.weight, std=0.01)
+
+
+@torch.no_grad()
+def rescale_head(model: Any) -> None:
+    """Take a head as `decodable_state` exports it back to a range that a softmax can tell apart."""
+    model.head.final_layer.weight.mul_(_SOFTMAX_RANGE)
+    model.head.final_layer.bias.zero_()
 
 
 def normalised(crops: NDArray[np.uint8]) -> Tensor:

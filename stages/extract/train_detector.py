@@ -28,7 +28,13 @@ from stages.extract.detectors.mmpose_topdown import (
     build_pose_estimator,
     load_config,
 )
-from stages.extract.heatmaps import decodable_state, heatmap_loss, initialise, normalised
+from stages.extract.heatmaps import (
+    decodable_state,
+    heatmap_loss,
+    initialise,
+    normalised,
+    rescale_head,
+)
 from stages.extract.loading import Loader
 from stages.extract.training_config import NetworkConfig, TrainDetectorConfig
 from stages.extract.training_crops import TrainingCrop, TrainingCrops
@@ -96,6 +102,7 @@ def train_detector(
     initialise(model)
     if config.init is not None:
         load_weights(model, Path(config.init))
+        rescale_head(model)
     model.to(device=config.device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
     average = Average(model, config.ema)

@@ -72,7 +72,7 @@ class TrainDetectorConfig(BaseModel, extra="forbid", frozen=True, use_attribute_
     seed: int = 0
     """Seed of initialisation, order and augmentation."""
     init: str | None = None
-    """Weights to start from (.safetensors or .pth)."""
+    """Weights of a detector trained here to start from (.safetensors)."""
     workers: int = Field(default=1, ge=0)
     """Background workers that load and augment."""
     threads: PositiveInt | None = None

@@ -81,9 +81,7 @@ def draw_person(rng: np.random.Generator) -> Person:
     )
 
 
-def draw_colour(
-    rng: np.random.Generator, saturation: float = 0.9, lightest: float = 0.9
-) -> Colour:
+def draw_colour(rng: np.random.Generator, saturation: float = 0.9, lightest: float = 0.9) -> Colour:
     """Any cloth colour, from near black to `lightest`."""
     hsv = (rng.random(), rng.uniform(0, saturation), rng.uniform(0.04, lightest))
     return np.array(colorsys.hsv_to_rgb(*hsv), dtype=np.float32)
