@@ -37,10 +37,10 @@ class Pool:
 
 
 LIFTER_POOLS: Mapping[str, Pool] = {
-    "train": Pool("T", 48, 4, 5),
-    "validation": Pool("V", 10, 3, 5),
-    "test": Pool("E", 16, 4, 5),
-    "test_new_cameras": Pool("E", 16, 2, 5, unseen_cameras=True),
+    "train": Pool("T", 48, 3, 5),
+    "validation": Pool("V", 10, 2, 4),
+    "test": Pool("E", 16, 2, 5),
+    "test_new_cameras": Pool("E", 16, 1, 5, unseen_cameras=True),
 }
 DETECTOR_POOLS: Mapping[str, Pool] = {
     "train": Pool("D", 80, 13, 2),
