@@ -27,8 +27,6 @@ class NetworkConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstr
 
     base_channels: PositiveInt = 16
     """Channels of the finest branch; 32, 64 and 128 follow."""
-    stem_channels: PositiveInt = 32
-    """Channels after the first convolution; 64 is mmpose's own HRNet."""
     bottleneck_channels: PositiveInt = 16
     """Width inside stage 1."""
     num_bottlenecks: PositiveInt = 1

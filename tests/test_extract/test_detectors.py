@@ -22,7 +22,7 @@ from stages.extract.training_state import save_weights
 from tests.test_extract.studio import DotDetector
 
 H36M = get_skeleton("H36M17")
-CONFIG = build_hrnet_config(H36M, base_channels=8, stem_channels=8, num_blocks=1)
+CONFIG = build_hrnet_config(H36M, base_channels=8, num_blocks=1)
 
 
 @pytest.fixture(scope="module")

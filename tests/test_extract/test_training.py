@@ -24,7 +24,7 @@ from stages.extract.training_crops import AugmentConfig, TrainingCrops
 from tests.test_extract.studio import DotDetector
 
 TINY = TrainDetectorConfig(
-    network=NetworkConfig(base_channels=8, stem_channels=8, bottleneck_channels=4, num_blocks=1),
+    network=NetworkConfig(base_channels=8, bottleneck_channels=4, num_blocks=1),
     crop=CropConfig(input_size=(64, 64)),
     augment=AugmentConfig(scale=0.1, rotated=0, flipped=0, colour=0, occluded=0),
     batch_size=6,

@@ -8,10 +8,6 @@ from cache.skeletons import Skeleton
 from stages.extract.detectors.base import Tap
 
 HEATMAP_STRIDE = 4
-MMPOSE_STEM_CHANNELS = 64
-NARROW_STEM_HRNET = "NarrowStemHRNet"
-"""Registered by `mmpose_topdown.py`: mmpose's HRNet with fewer channels after its first
-convolution."""
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
@@ -30,7 +26,6 @@ def build_hrnet_config(
     skeleton: Skeleton,
     *,
     base_channels: int = 16,
-    stem_channels: int = 32,
     bottleneck_channels: int = 16,
     num_bottlenecks: int = 1,
     num_modules: tuple[int, int, int] = (1, 1, 1),
@@ -45,8 +40,6 @@ def build_hrnet_config(
         skeleton: joints of the head, in order.
         base_channels: channels of the finest branch; the coarser ones have 2, 4 and 8 times as
             many.
-        stem_channels: output channels of the first convolution, which works at half the size of the
-            crop; 64 is mmpose's own HRNet.
         bottleneck_channels: width inside stage 1's bottlenecks (their output is four times as
             wide).
         num_bottlenecks: bottlenecks of stage 1.
@@ -85,8 +78,6 @@ def build_hrnet_config(
         "in_channels": 3,
         "extra": {"stage1": stage1, **stages},
     }
-    if stem_channels != MMPOSE_STEM_CHANNELS:
-        backbone |= {"type": NARROW_STEM_HRNET, "stem_channels": stem_channels}
     codec = {
         "type": "MSRAHeatmap",
         "input_size": (width, height),

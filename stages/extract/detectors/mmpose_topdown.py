@@ -19,7 +19,7 @@ from cache.schema import LevelSpec
 from cache.skeletons import Skeleton, get_skeleton
 from stages.extract.detectors.base import Detection, DetectorError, Tap
 from stages.extract.detectors.checkpoints import load_weights
-from stages.extract.detectors.hrnet import HRNET_TAPS, NARROW_STEM_HRNET
+from stages.extract.detectors.hrnet import HRNET_TAPS
 from stages.extract.detectors.placeholders import placeholders
 
 _SKELETON_OF_DATASET = {
@@ -275,22 +275,6 @@ def import_mmpose() -> None:
         warnings.simplefilter("ignore")
         import mmpose.codecs
         import mmpose.models  # noqa: F401
-    from mmpose.models.backbones import HRNet
-    from mmpose.registry import MODELS
-
-    class NarrowStemHRNet(HRNet):  # type: ignore[misc]
-        """mmpose's HRNet with fewer channels after its first convolution, the costliest one."""
-
-        def __init__(self, *args: Any, stem_channels: int, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            first, second = self._modules["conv1"], self._modules["conv2"]
-            assert isinstance(first, nn.Conv2d)
-            assert isinstance(second, nn.Conv2d)
-            self.conv1 = nn.Conv2d(first.in_channels, stem_channels, 3, 2, 1, bias=False)
-            self.bn1 = nn.BatchNorm2d(stem_channels)
-            self.conv2 = nn.Conv2d(stem_channels, second.out_channels, 3, 2, 1, bias=False)
-
-    MODELS.register_module(name=NARROW_STEM_HRNET, module=NarrowStemHRNet)
 
 
 def _resolve_skeleton(config: Any, name: str | None) -> Skeleton:
