@@ -13,9 +13,6 @@ from torch import Tensor, nn
 from stages.extract.detectors.hrnet import HEATMAP_STRIDE, IMAGENET_MEAN, IMAGENET_STD
 from stages.extract.detectors.mmpose_topdown import build_pose_estimator, load_config
 
-_SOFTMAX_RANGE = 30.0
-"""What a trained head's maps span before `decodable_state` brings them to about 1."""
-
 
 def heatmap_loss(logits: Tensor, joints_crop_px: Tensor, weights: Tensor, sigma: float) -> Tensor:
     """Return the weighted mean cross-entropy between spatial softmax and a normalised Gaussian.
@@ -51,10 +48,27 @@ def initialise(model: Any) -> None:
 
 
 @torch.no_grad()
-def rescale_head(model: Any) -> None:
-    """Take a head as `decodable_state` exports it back to a range that a softmax can tell apart."""
-    model.head.final_layer.weight.mul_(_SOFTMAX_RANGE)
-    model.head.final_layer.bias.zero_()
+def rescale_head(
+    model: Any, inputs: Tensor, joints_crop_px: Tensor, weights: Tensor, sigma: float
+) -> None:
+    """Take a head as `decodable_state` exports it back to the scale at which its loss is least.
+
+    Args:
+        model: mmpose estimator with exported weights.
+        inputs: [B, 3, H, W] normalised crops.
+        joints_crop_px: [B, J, 2].
+        weights: [B, J].
+        sigma: in cells of the map.
+    """
+    model.eval()
+    maps = model.head(model.backbone(inputs))
+    factors = [2.0**power for power in range(8)]
+    losses = [
+        float(heatmap_loss(factor * maps, joints_crop_px, weights, sigma)) for factor in factors
+    ]
+    layer = model.head.final_layer
+    layer.weight.mul_(factors[int(np.argmin(losses))])
+    layer.bias.zero_()  # a softmax over places does not see it
 
 
 def normalised(crops: NDArray[np.uint8]) -> Tensor:

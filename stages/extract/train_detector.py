@@ -102,7 +102,7 @@ def train_detector(
     initialise(model)
     if config.init is not None:
         load_weights(model, Path(config.init))
-        rescale_head(model)
+        rescale_head(model, *_tensors(_calibration_samples(task)), config.network.sigma)
     model.to(device=config.device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
     average = Average(model, config.ema)
@@ -112,8 +112,9 @@ def train_detector(
     log = TrainingLog(out_dir / "log.jsonl", progress)
 
     def export(num_rows: int) -> dict[str, Any]:
+        calibration = np.stack([sample.crop for sample in _calibration_samples(task)])
         averaged = {name: value.cpu() for name, value in state.average.state.items()}
-        weights = decodable_state(model_config, averaged, _calibration_crops(task))
+        weights = decodable_state(model_config, averaged, calibration)
         save_weights(weights, out_dir / WEIGHTS_NAME)
         return _validate(validation, validation_rows, config, out_dir, num_rows)
 
@@ -191,13 +192,9 @@ def _step(
     config: TrainDetectorConfig,
 ) -> float:
     model.train()
-    inputs = normalised(np.stack([crop.crop for crop in crops])).to(config.device)
-    joints = torch.from_numpy(np.stack([crop.joints_crop_px for crop in crops]))
-    weights = torch.from_numpy(np.stack([crop.weights for crop in crops]))
+    inputs, joints, weights = (tensor.to(config.device) for tensor in _tensors(crops))
     logits = model.head(model.backbone(inputs))
-    loss = heatmap_loss(
-        logits, joints.to(config.device), weights.to(config.device), config.network.sigma
-    )
+    loss = heatmap_loss(logits, joints, weights, config.network.sigma)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
@@ -205,9 +202,18 @@ def _step(
     return float(loss.detach())
 
 
-def _calibration_crops(task: TrainingCrops) -> Any:
+def _tensors(crops: Sequence[TrainingCrop]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return inputs [B, 3, H, W], joints [B, J, 2] in crop px and weights [B, J]."""
+    return (
+        normalised(np.stack([crop.crop for crop in crops])),
+        torch.from_numpy(np.stack([crop.joints_crop_px for crop in crops])),
+        torch.from_numpy(np.stack([crop.weights for crop in crops])),
+    )
+
+
+def _calibration_samples(task: TrainingCrops) -> list[TrainingCrop]:
     samples = [task((row, 0)) for row in _spaced(task.rows, _NUM_CALIBRATION_CROPS)]
-    return np.stack([crops[0].crop for crops in samples if crops])
+    return [crops[0] for crops in samples if crops]
 
 
 def _batches(

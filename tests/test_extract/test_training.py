@@ -67,6 +67,21 @@ def test_resumed_training_ends_with_the_same_weights(dataset: Human36m, tmp_path
     assert (tmp_path / "parts" / "weights.safetensors").read_bytes() == whole
 
 
+def test_training_from_a_trained_detector_begins_where_that_one_ended(
+    dataset: Human36m, tmp_path: Path
+) -> None:
+    def losses(config: TrainDetectorConfig, folder: Path) -> list[float]:
+        records: list[dict[str, object]] = []
+        train_detector(dataset, None, config, folder, progress=records.append)
+        return [float(str(record["loss"])) for record in records if "loss" in record]
+
+    first = losses(TINY.model_copy(update={"steps": 60}), tmp_path / "first")
+    trained = str(tmp_path / "first" / "weights.safetensors")
+    again = TINY.model_copy(update={"init": trained, "steps": 2, "learning_rate": 1e-9})
+    (second,) = losses(again, tmp_path / "second")
+    assert second < (first[0] + first[-1]) / 2
+
+
 def test_state_of_another_configuration_is_refused(dataset: Human36m, tmp_path: Path) -> None:
     train_detector(dataset, None, TINY.model_copy(update={"steps": 1}), tmp_path)
     other = TINY.model_copy(update={"learning_rate": 1e-4})
