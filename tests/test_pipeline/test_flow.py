@@ -76,7 +76,7 @@ def test_lifting_twice_trains_once(place: Place) -> None:
 
 def test_another_setting_is_another_run(place: Place) -> None:
     plain = place.json("lift", "--lifter", "pose_only")
-    other = place.json("lift", "--lifter", "pose_only", sets=(*TINY, "train.lr=0.002"))
+    other = place.json("lift", "--lifter", "pose_only", sets=(*TINY, "train.lr=0.003"))
     assert plain["run_dir"] != other["run_dir"]
 
 
