@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cache import schema
 from cache.errors import CacheMissing, SchemaMismatch
 from cache.fingerprint import canonical_json
 from cache.schema import CacheSpec
+from cache.storage import Storage
+
+ROOT = "zarr.json"
+"""Object of a store's root attributes."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,18 @@ class StoreHeader:
         }
 
 
-def read_header(path: Path) -> StoreHeader:
-    """The header of the store at `path`.
+def read_header(storage: Storage) -> StoreHeader:
+    """The header of a store.
 
     Raises:
-        CacheMissing: there is no such folder.
+        CacheMissing: there is no such folder or object.
         SchemaMismatch: it is no store, or one of another format version.
     """
-    if not path.is_dir():
+    path = storage.location
+    if not storage.exists():
         raise CacheMissing(f"no store at {path}; run 'posecache extract' to make it")
     try:
-        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
+        attributes = json.loads(storage.read(ROOT))["attributes"]
     except (OSError, ValueError, KeyError) as error:
         raise SchemaMismatch(f"{path} is not a posecache store: no readable zarr.json") from error
     if attributes.get("format") != schema.FORMAT_NAME:

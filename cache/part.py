@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from cache.ledger import Ledger
 from cache.schema import LevelSpec
 from cache.shard_files import ShardFiles, damage_message
 from cache.shards import DamagedBytes, map_is_intact, parse_chunk
+from cache.storage import Storage
 from cache.store import PlanTable
 
 _MAX_LISTED_CHUNKS = 8
@@ -25,19 +25,19 @@ _MAX_LISTED_CHUNKS = 8
 class StorePart:
     """A store opened for reading; rows are its own, from 0."""
 
-    def __init__(self, path: Path, files: ShardFiles) -> None:
-        self.path = path
-        self.header = read_header(path)
+    def __init__(self, storage: Storage, files: ShardFiles) -> None:
+        self.storage = storage
+        self.location = storage.location
+        self.header = read_header(storage)
         self.spec = self.header.spec
-        self.ledger = Ledger(path, self.spec.num_chunks)
+        self.ledger = Ledger(storage, self.spec.num_chunks)
         self._files = files
-        self._key = str(path)
         self._committed = self.ledger.committed()
 
     @cached_property
     def table(self) -> PlanTable:
         """The plan's arrays, opened when first needed."""
-        return PlanTable(self.path, self.header.label_skeleton)
+        return PlanTable(self.storage, self.header.label_skeleton)
 
     def joinable(self) -> dict[str, Any]:
         """What must be equal in stores that are joined."""
@@ -66,7 +66,7 @@ class StorePart:
         if missing:
             listed = ", ".join(map(str, missing[:_MAX_LISTED_CHUNKS]))
             raise CacheIncomplete(
-                f"{self.path} has {len(self._committed)} of {self.spec.num_chunks} chunks "
+                f"{self.location} has {len(self._committed)} of {self.spec.num_chunks} chunks "
                 f"(missing {listed}{', ...' if len(missing) > _MAX_LISTED_CHUNKS else ''}). "
                 "Run the same 'posecache extract' again to resume"
             )
@@ -78,12 +78,14 @@ class StorePart:
     def read_chunk(self, name: str, chunk: int) -> NDArray[Any]:
         """`[shard_rows, ...]` of a committed chunk; raises `CacheCorrupt`."""
         shape, dtype = self.chunk_array(name)
-        file = self.path / name / schema.chunk_key(chunk, len(shape) + 1)
+        key = f"{name}/{schema.chunk_key(chunk, len(shape) + 1)}"
         try:
-            return parse_chunk(file.read_bytes(), (self.spec.shard_rows, *shape), dtype)
+            return parse_chunk(self.storage.read(key), (self.spec.shard_rows, *shape), dtype)
         except (OSError, DamagedBytes) as error:
             rows = self.spec.chunk_rows(chunk)
-            raise CacheCorrupt(damage_message(self.path, name, chunk, rows, str(error))) from error
+            raise CacheCorrupt(
+                damage_message(self.location, name, chunk, rows, str(error))
+            ) from error
 
     def chunk_rows(self, name: str, rows: NDArray[np.intp]) -> NDArray[Any]:
         """`[B, ...]` rows of an array that chunk tasks write beside the features."""
@@ -138,7 +140,7 @@ class StorePart:
         current = -1
         for position, chunk, slot in zip(positions, chunks, slots, strict=True):
             if chunk != current:
-                shard = self._files.get(self._key, self.spec, level, chunk)
+                shard = self._files.get(self.location, self.spec, level, chunk)
                 current, source = chunk, shard.source
                 offsets, checked = shard.offsets, shard.checked
             offset = offsets[slot]
@@ -149,6 +151,8 @@ class StorePart:
                     row += chunk * self.spec.shard_rows
                     reason = f"the {self.spec.views[view]} view fails its checksum"
                     raise CacheCorrupt(
-                        damage_message(self.path, level.name, chunk, range(row, row + 1), reason)
+                        damage_message(
+                            self.location, level.name, chunk, range(row, row + 1), reason
+                        )
                     )
                 checked[slot] = 1

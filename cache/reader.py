@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,7 @@ from cache.plan import IndexColumn
 from cache.schema import CacheSpec, LevelSpec
 from cache.shard_files import ShardFiles
 from cache.skeletons import Skeleton, get_skeleton
-
-PathLike = str | os.PathLike[str]
+from cache.storage import Location, open_storage
 
 
 class CacheReader:
@@ -30,7 +28,7 @@ class CacheReader:
     Rows are numbered through. Usable from several threads; a pickled reader opens the stores anew.
 
     Args:
-        paths: folder of a store, or several.
+        locations: folder or URL of a store, or several.
         allow_incomplete: open a store with missing chunks; `committed()` tells which rows exist.
 
     Raises:
@@ -41,15 +39,16 @@ class CacheReader:
     """
 
     def __init__(
-        self, paths: PathLike | Sequence[PathLike], *, allow_incomplete: bool = False
+        self, locations: Location | Sequence[Location], *, allow_incomplete: bool = False
     ) -> None:
-        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        self._paths = tuple(Path(path).absolute() for path in given)
-        if not self._paths or len(set(self._paths)) != len(self._paths):
-            raise CacheError(f"a reader needs one path or several different ones, got {given}")
+        given = [locations] if isinstance(locations, str | PathLike) else list(locations)
+        storages = [open_storage(location) for location in given]
+        self._locations = tuple(storage.location for storage in storages)
+        if not storages or len(set(self._locations)) != len(storages):
+            raise CacheError(f"a reader needs one store or several different ones, got {given}")
         self._allow_incomplete = allow_incomplete
         self._files = ShardFiles()
-        self._parts = [StorePart(path, self._files) for path in self._paths]
+        self._parts = [StorePart(storage, self._files) for storage in storages]
         _refuse_unlike(self._parts)
         if not allow_incomplete:
             for part in self._parts:
@@ -60,12 +59,17 @@ class CacheReader:
         return int(self._starts[-1])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), allow_incomplete=self._allow_incomplete), (self._paths,)
+        return partial(type(self), allow_incomplete=self._allow_incomplete), (self._locations,)
 
     @property
-    def paths(self) -> tuple[Path, ...]:
-        """Folders of the stores."""
-        return self._paths
+    def locations(self) -> tuple[str, ...]:
+        """Folders or URLs of the stores."""
+        return self._locations
+
+    @property
+    def name(self) -> str:
+        """Name of the first store, without `.zarr`."""
+        return self._parts[0].storage.name.removesuffix(".zarr")
 
     @property
     def spec(self) -> CacheSpec:
@@ -159,7 +163,7 @@ class CacheReader:
         """
         if source not in self.spec.keypoint_sources:
             raise CacheError(
-                f"{self._paths[0]} has no keypoints {source!r}, "
+                f"{self._locations[0]} has no keypoints {source!r}, "
                 f"there are {', '.join(self.spec.keypoint_sources)}"
             )
         return self._rows_of(schema.keypoints_path(source), rows)[:, self._checked_view(view)]
@@ -253,7 +257,8 @@ class CacheReader:
         unknown = [name for name in levels if name not in known]
         if unknown:
             raise CacheError(
-                f"{self._paths[0]} has no levels {', '.join(unknown)}, there are {', '.join(known)}"
+                f"{self._locations[0]} has no levels {', '.join(unknown)}, "
+                f"there are {', '.join(known)}"
             )
         return [known[name] for name in levels]
 
@@ -294,7 +299,7 @@ def _refuse_unlike(parts: Sequence[StorePart]) -> None:
         differing = diff_identities(first.joinable(), part.joinable())
         if differing:
             raise CacheMismatch(
-                f"{part.path} cannot be joined with {first.path}:\n  "
+                f"{part.location} cannot be joined with {first.location}:\n  "
                 + "\n  ".join(differing)
                 + "\nExtract both with the same detector, crop and layout"
             )

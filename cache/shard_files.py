@@ -84,7 +84,7 @@ class ShardFiles:
             )
         except (OSError, ValueError, DamagedBytes) as error:
             raise CacheCorrupt(
-                damage_message(store, level.name, chunk, rows, str(error))
+                damage_message(key[0], level.name, chunk, rows, str(error))
             ) from error
         identity = (state.st_ino, state.st_size, state.st_mtime_ns)
         known, checked = self._checked.get(key, ((), bytearray()))
@@ -94,10 +94,10 @@ class ShardFiles:
         return MappedShard(data, memoryview(mapped), offsets, checked)
 
 
-def damage_message(store: Path, array: str, chunk: int, rows: range, reason: str) -> str:
+def damage_message(location: str, array: str, chunk: int, rows: range, reason: str) -> str:
     """What is damaged, where, and how to repair it."""
     return (
-        f"{store}: chunk {chunk} of {array} is damaged, rows {rows.start}-{rows.stop - 1}: "
-        f"{reason}. Run 'posecache cache verify {store.name}' for a full list; "
+        f"{location}: chunk {chunk} of {array} is damaged, rows {rows.start}-{rows.stop - 1}: "
+        f"{reason}. Run 'posecache cache verify {location}' for a full list; "
         "discard the chunk and extract again"
     )

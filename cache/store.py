@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,31 +13,23 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 from cache import schema
 from cache.cameras import Camera
 from cache.errors import CacheCorrupt, CacheError
-from cache.files import sync_folder, sync_tree, temporary_folder
 from cache.header import StoreHeader
 from cache.plan import INDEX_COLUMNS, IndexColumn, RowPlan
+from cache.storage import Storage
 
 _PLAN_CHUNK_ROWS = 16384
 _GROUPS = (schema.FEATURES, schema.KEYPOINTS, schema.LABELS, schema.INDEX, schema.CAMERAS, "crop")
 _FEATURE_AXES = ("row", "view", "height", "width", "channel")
 
 
-def create_store(path: Path, header: StoreHeader, plan: RowPlan) -> None:
+def create_store(storage: Storage, header: StoreHeader, plan: RowPlan) -> None:
     """Make the store with its plan and no chunk; does nothing if another process was faster."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(path) as folder:
-        group = zarr.create_group(str(folder), zarr_format=3, attributes=header.to_json())
+    with storage.creating() as place:
+        group = zarr.create_group(place, zarr_format=3, attributes=header.to_json())
         for name in _GROUPS:
             group.create_group(name)
         _declare_chunk_arrays(group, header)
         _write_plan(group, plan)
-        sync_tree(folder)
-        try:
-            folder.rename(path)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        sync_folder(path.parent)
 
 
 def _declare_chunk_arrays(group: zarr.Group, header: StoreHeader) -> None:
@@ -144,10 +134,10 @@ def _create_array(
 class PlanTable:
     """The plan's arrays of one store, each read when asked for."""
 
-    def __init__(self, path: Path, label_skeleton: str) -> None:
-        self._path = path
+    def __init__(self, storage: Storage, label_skeleton: str) -> None:
+        self._path = storage.location
         self._label_skeleton = label_skeleton
-        self._group = zarr.open_group(str(path), mode="r")
+        self._group = zarr.open_group(storage.zarr_store(), mode="r")
 
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self._group[name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from cache.part import StorePart
 from cache.schema import FrameStatus
 from cache.shard_files import ShardFiles
 from cache.shards import all_finite, map_is_intact
+from cache.storage import Location, Storage, open_storage
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ class VerifyReport:
         return not self.bad and not self.missing_chunks
 
 
-def verify(path: str | Path, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
-    """Read every byte of the store at `path`.
+def verify(
+    location: Location | Storage, progress: Callable[[int, int], None] | None = None
+) -> VerifyReport:
+    """Read every byte of the store at `location`.
 
     Args:
-        path: folder of the store.
+        location: folder or URL of the store.
         progress: called with (chunks done, chunks to do) after each chunk.
 
     Raises:
@@ -69,7 +71,7 @@ def verify(path: str | Path, progress: Callable[[int, int], None] | None = None)
         SchemaMismatch: it has another format version.
     """
     files = ShardFiles()
-    part = StorePart(Path(path).absolute(), files)
+    part = StorePart(open_storage(location), files)
     committed = sorted(part.ledger.committed())
     bad = list(_plan_problems(part))
     counts = dict.fromkeys((status.name for status in FrameStatus if status != FrameStatus.OK), 0)
@@ -127,7 +129,7 @@ def _feature_problems(part: StorePart, files: ShardFiles, chunk: int) -> Iterato
     for level in spec.levels:
         name = schema.feature_path(level.name)
         try:
-            shard = files.get(str(part.path), spec, level, chunk)
+            shard = files.get(part.location, spec, level, chunk)
         except CacheCorrupt as error:
             yield Problem(chunk, name, (rows.start, rows.stop - 1), str(error.__cause__))
             continue

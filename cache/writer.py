@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,13 +13,14 @@ from numpy.typing import NDArray
 
 from cache import schema
 from cache.errors import CacheError, CacheMismatch, CacheWriteError
-from cache.files import Part, sweep_leftovers, write_files
+from cache.files import Part
 from cache.fingerprint import diff_identities
 from cache.header import StoreHeader, plain_identity, read_header
 from cache.ledger import Ledger
 from cache.plan import RowPlan
 from cache.schema import CacheSpec, FrameStatus
 from cache.shards import all_finite, as_bytes, chunk_parts, shard_parts
+from cache.storage import Location, Storage, open_storage
 from cache.store import create_store
 
 
@@ -45,32 +45,32 @@ class ChunkData:
 class CacheWriter:
     """Writes the chunks of one store; several writers, also in other processes, may share it."""
 
-    def __init__(self, path: Path, header: StoreHeader) -> None:
-        self._path = path
+    def __init__(self, storage: Storage, header: StoreHeader) -> None:
+        self._storage = storage
         self._header = header
         self._spec = header.spec
         self._arrays = schema.chunk_arrays(header.spec, header.label_skeleton)
-        self._ledger = Ledger(path, header.spec.num_chunks)
+        self._ledger = Ledger(storage, header.spec.num_chunks)
         self._open = True
 
     @classmethod
     def open(
         cls,
-        path: str | Path,
+        location: Location | Storage,
         *,
         spec: CacheSpec,
         plan: RowPlan,
         feature_identity: Mapping[str, Any],
         content_identity: Mapping[str, Any],
     ) -> CacheWriter:
-        """A writer of the store at `path`, which is created or must be of the same identity.
+        """A writer of the store at `location`, which is created or must be of the same identity.
 
         Raises:
             CacheMismatch: the store belongs to another detector, crop, dataset, plan or layout.
             CacheWriteError: the folder cannot be written.
             SchemaMismatch: the folder is no store, or of another format version.
         """
-        path = Path(path).absolute()
+        storage = open_storage(location)
         if spec.num_rows != len(plan):
             raise CacheError(f"the spec plans {spec.num_rows} rows, the plan has {len(plan)}")
         header = StoreHeader(
@@ -81,25 +81,23 @@ class CacheWriter:
             plan_hash=plan.fingerprint(),
         )
         try:
-            if not path.exists() or not any(path.iterdir()):
-                create_store(path, header, plan)
-            _refuse_other(path, read_header(path), header)
-            sweep_leftovers(path.parent, path.name)
-            for name in [*schema.chunk_arrays(spec, plan.skeleton), schema.COMMIT]:
-                sweep_leftovers(path / name)
+            if not storage.exists():
+                create_store(storage, header, plan)
+            _refuse_other(storage.location, read_header(storage), header)
+            storage.sweep([*schema.chunk_arrays(spec, plan.skeleton), schema.COMMIT])
         except OSError as error:
             if isinstance(error, CacheError):
                 raise
             raise CacheWriteError(
-                f"cannot write the store {path}: {error.strerror or error}; "
+                f"cannot write the store {storage.location}: {error.strerror or error}; "
                 "free space or choose another data_root, then run the same command again"
             ) from error
-        return cls(path, header)
+        return cls(storage, header)
 
     @property
-    def path(self) -> Path:
-        """Folder of the store."""
-        return self._path
+    def location(self) -> str:
+        """Folder or URL of the store."""
+        return self._storage.location
 
     @property
     def spec(self) -> CacheSpec:
@@ -128,17 +126,17 @@ class CacheWriter:
         """
         rows = self.chunk_rows(chunk)
         if not self._open:
-            raise CacheError(f"the writer of {self._path} is closed")
+            raise CacheError(f"the writer of {self.location} is closed")
         arrays = self._checked_arrays(chunk, rows, data)
         if self._ledger.has(chunk):
             return False
-        files: dict[Path, Iterable[Part]] = {}
+        files: dict[str, Iterable[Part]] = {}
         for name, values in arrays.items():
             sharded = name.startswith(f"{schema.FEATURES}/")
             parts = (shard_parts if sharded else chunk_parts)(values, self._spec.shard_rows)
-            files[self._chunk_path(name, chunk)] = parts
+            files[self._chunk_key(name, chunk)] = parts
         with self._write_errors(chunk):
-            write_files(files)
+            self._storage.write(files)
             self._ledger.commit(chunk)
         return True
 
@@ -148,7 +146,7 @@ class CacheWriter:
         with self._write_errors(chunk):
             self._ledger.revoke(chunk)
             for name in self._arrays:
-                self._chunk_path(name, chunk).unlink(missing_ok=True)
+                self._storage.delete(self._chunk_key(name, chunk))
 
     def close(self) -> None:
         """End writing; every chunk written so far is already durable."""
@@ -165,8 +163,8 @@ class CacheWriter:
     ) -> None:
         self.close()
 
-    def _chunk_path(self, name: str, chunk: int) -> Path:
-        return self._path / name / schema.chunk_key(chunk, len(self._arrays[name][0]) + 1)
+    def _chunk_key(self, name: str, chunk: int) -> str:
+        return f"{name}/{schema.chunk_key(chunk, len(self._arrays[name][0]) + 1)}"
 
     @contextmanager
     def _write_errors(self, chunk: int) -> Iterator[None]:
@@ -175,7 +173,7 @@ class CacheWriter:
         except OSError as error:
             done = self.num_chunks - len(self.missing_chunks())
             raise CacheWriteError(
-                f"cannot write chunk {chunk} of {self._path}: {error.strerror or error}; "
+                f"cannot write chunk {chunk} of {self.location}: {error.strerror or error}; "
                 f"its {done} committed chunks of {self.num_chunks} are safe. "
                 "Free space, then run the same command again to resume"
             ) from error
@@ -183,7 +181,7 @@ class CacheWriter:
     def _checked_arrays(self, chunk: int, rows: range, data: ChunkData) -> dict[str, NDArray[Any]]:
         """Arrays by Zarr path, in the store's dtypes."""
         spec = self._spec
-        where = f"chunk {chunk} (rows {rows.start}-{rows.stop - 1}) of {self._path.name}"
+        where = f"chunk {chunk} (rows {rows.start}-{rows.stop - 1}) of {self._storage.name}"
         for kind, given, wanted in (
             ("features", data.features, [level.name for level in spec.levels]),
             ("keypoints", data.keypoints, spec.keypoint_sources),
@@ -226,12 +224,12 @@ def _finite(values: NDArray[Any]) -> bool:
     return bool(np.isfinite(values).all())
 
 
-def _refuse_other(path: Path, stored: StoreHeader, asked: StoreHeader) -> None:
+def _refuse_other(location: str, stored: StoreHeader, asked: StoreHeader) -> None:
     """Raise `CacheMismatch` unless both headers say the same."""
     differing = diff_identities(stored.to_json(), asked.to_json())
     if differing:
         raise CacheMismatch(
-            f"{path} was written with other settings:\n  "
+            f"{location} was written with other settings:\n  "
             + "\n  ".join(differing)
             + "\nExtract into another store, or delete this one first"
         )

@@ -55,7 +55,7 @@ def run_directory(config: RunConfig, reader: CacheReader) -> Path:
         "content": dict(reader.content_identity),
     }
     data = config.train.data
-    words = [reader.paths[0].stem, config.lifter.name]
+    words = [reader.name, config.lifter.name]
     words += [data.context] if data.context != "own" else []
     words += [data.keypoint_source] if data.keypoint_source != "detector" else []
     words += [f"s{config.train.seed}", fingerprint(decides)[:8]]

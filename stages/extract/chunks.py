@@ -17,6 +17,7 @@ from cache import CacheReader, CacheSpec, CacheWriter, ChunkData, FrameStatus, R
 from cache.coords import apply_affine, invert_affine
 from cache.ledger import Ledger
 from cache.schema import View, choose_shard_rows, map_bytes
+from cache.storage import open_storage
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import Dataset, FrameError
 from stages.extract.detectors.base import DetectorError, FrozenDetector
@@ -105,7 +106,11 @@ def plan_chunks(
     """Return what `extract` would do, without writing anything."""
     spec = cache_spec(dataset.plan(), detector, crop, config or ExtractConfig())
     path = Path(path)
-    missing = Ledger(path, spec.num_chunks).missing() if path.is_dir() else range(spec.num_chunks)
+    missing = (
+        Ledger(open_storage(path), spec.num_chunks).missing()
+        if path.is_dir()
+        else range(spec.num_chunks)
+    )
     row_bytes = spec.num_views * sum(map_bytes(level, spec.dtype) for level in spec.levels)
     return ChunkPlan(spec.num_rows, spec.num_chunks, tuple(missing), row_bytes)
 

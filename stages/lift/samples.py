@@ -156,7 +156,7 @@ def require_source(reader: CacheReader, source: str) -> None:
 
 def store_name(reader: CacheReader) -> str:
     """Returns the names of the stores behind `reader`."""
-    return " + ".join(path.name for path in reader.paths)
+    return " + ".join(location.rpartition("/")[2] for location in reader.locations)
 
 
 def _keypoints_px(

@@ -51,7 +51,7 @@ def test_reader_describes_the_store(store: Path) -> None:
     assert list(reader.levels.values()) == list(LEVELS)
     assert reader.feature_identity == FEATURE_IDENTITY
     assert reader.content_identity == CONTENT_IDENTITY
-    assert reader.paths == (store,)
+    assert reader.locations == (str(store),)
 
 
 def test_rows_come_in_the_order_asked_with_repeats(store: Path) -> None:
@@ -198,5 +198,5 @@ def test_stores_that_do_not_fit_are_not_joined(store: Path, tmp_path: Path) -> N
         CacheReader([store, other])
     assert "feature_identity.crop: stored 1.25, asked 1.5" in str(caught.value)
     assert 'spec.dtype: stored "float16", asked "float32"' in str(caught.value)
-    with pytest.raises(CacheError, match="one path or several different ones"):
+    with pytest.raises(CacheError, match="one store or several different ones"):
         CacheReader([store, store])

@@ -203,10 +203,10 @@ def test_chunks_that_do_not_fit_are_refused_before_anything_is_written(
     tmp_path: Path, data: ChunkData, message: str
 ) -> None:
     writer = open_writer(tmp_path / "a.zarr", SPEC)
-    before = store_bytes(writer.path)
+    before = store_bytes(Path(writer.location))
     with pytest.raises(CacheError, match=r"chunk 0 \(rows 0-3\) of a\.zarr: .*" + message):
         writer.write_chunk(0, data)
-    assert store_bytes(writer.path) == before
+    assert store_bytes(Path(writer.location)) == before
 
 
 def test_a_closed_writer_refuses_to_write(store: Path) -> None:

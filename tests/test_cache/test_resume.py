@@ -107,7 +107,7 @@ def test_data_and_folders_are_synced_before_the_commit(
     steps: list[str] = []
 
     def name(descriptor: int) -> str:
-        return os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(str(writer.path) + "/")
+        return os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(writer.location + "/")
 
     rename = os.rename
     monkeypatch.setattr(os, "fsync", lambda descriptor: steps.append(f"sync {name(descriptor)}"))

@@ -26,7 +26,7 @@ MOMENTS = (
 def kill_at(moment: str, store: CacheReader, run_dir: Path) -> None:
     root = Path(tests.__file__).parent.parent
     environment = os.environ | {"PYTHONPATH": str(root)}
-    command = [sys.executable, killed_run.__file__, str(store.paths[0]), str(run_dir), moment]
+    command = [sys.executable, killed_run.__file__, store.locations[0], str(run_dir), moment]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == -signal.SIGKILL, result.stderr
 

@@ -157,7 +157,7 @@ def test_maps_that_are_not_finite_stop_training_and_are_named(
             maps["x8"][np.asarray(rows) == 11, 3, 2, 1] = np.nan
             return maps
 
-    reader = Spoilt(store.paths)
+    reader = Spoilt(store.locations)
     with pytest.raises(NotFiniteLoss, match=r"loss became nan in epoch 1.*store rows \[11\]"):
         train(SHORT, CAPF, reader, tmp_path / "run")
 

@@ -1,0 +1,162 @@
+"""Where the objects of one store lie: a folder here, or objects behind a URL."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from cache.errors import CacheError
+from cache.files import (
+    TEMPORARY_PREFIX,
+    Part,
+    sweep_leftovers,
+    sync_folder,
+    sync_tree,
+    temporary_folder,
+    write_files,
+)
+
+Location = str | os.PathLike[str]
+
+
+class Storage(Protocol):
+    """The objects of one store. Keys are posix paths inside it, e.g. `commit/c.3`."""
+
+    @property
+    def location(self) -> str:
+        """Absolute folder or URL, as messages name it; opens the same store again."""
+
+    @property
+    def name(self) -> str:
+        """Last part of the location, e.g. `synthetic-hrnet.zarr`."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds the objects as files; None where they are no files."""
+
+    def exists(self) -> bool:
+        """Whether there is any object."""
+
+    def read(self, key: str) -> bytes:
+        """The object's bytes; raises FileNotFoundError."""
+
+    def has(self, key: str) -> bool:
+        """Whether the object is there right now."""
+
+    def names(self, prefix: str) -> list[str]:
+        """Names directly below a prefix, in any order, without unfinished ones."""
+
+    def write(self, files: Mapping[str, Iterable[Part]]) -> None:
+        """Write the objects; durable on return, each whole or not there at all.
+
+        Raises:
+            OSError: of the disk or the network; nothing of an unfinished object is visible.
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove an object, durably; does nothing if it is not there."""
+
+    def sweep(self, prefixes: Iterable[str]) -> None:
+        """Remove what killed writers left unfinished below the prefixes."""
+
+    def zarr_store(self, *, read_only: bool = True) -> Any:
+        """What `zarr.open_group` takes."""
+
+    def creating(self) -> Any:
+        """Context of a location to write a new store's metadata and plan to.
+
+        Yields what `zarr.create_group` takes. When the context ends, the store appears as a whole,
+        unless another process was faster, whose store then stays.
+        """
+
+
+def open_storage(location: Location | Storage) -> Storage:
+    """The storage at a folder or a URL (`s3://bucket/name.zarr`); nothing is touched yet."""
+    if not isinstance(location, str | os.PathLike):
+        return location
+    text = os.fspath(location)
+    if "://" in text and not text.startswith("file://"):
+        raise CacheError(f"{text}: only folders can hold stores")
+    return LocalStorage(text.removeprefix("file://"))
+
+
+class LocalStorage:
+    """A folder."""
+
+    def __init__(self, folder: Location) -> None:
+        self._folder = Path(folder).absolute()
+
+    @property
+    def location(self) -> str:
+        """Absolute path of the folder."""
+        return str(self._folder)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self._folder.name
+
+    @property
+    def folder(self) -> Path:
+        """The folder."""
+        return self._folder
+
+    def exists(self) -> bool:
+        """Whether the folder is there and holds anything."""
+        return self._folder.is_dir() and any(self._folder.iterdir())
+
+    def read(self, key: str) -> bytes:
+        """The file's bytes; raises FileNotFoundError."""
+        return (self._folder / key).read_bytes()
+
+    def has(self, key: str) -> bool:
+        """Whether the file is there right now."""
+        return (self._folder / key).exists()
+
+    def names(self, prefix: str) -> list[str]:
+        """Names in a folder without temporary ones, in any order; none if there is no folder."""
+        try:
+            with os.scandir(self._folder / prefix) as entries:
+                return [
+                    entry.name for entry in entries if not entry.name.startswith(TEMPORARY_PREFIX)
+                ]
+        except FileNotFoundError:
+            return []
+
+    def write(self, files: Mapping[str, Iterable[Part]]) -> None:
+        """Write all files under other names, sync, rename; raises OSError."""
+        write_files({self._folder / key: parts for key, parts in files.items()})
+
+    def delete(self, key: str) -> None:
+        """Remove a file and sync its folder."""
+        path = self._folder / key
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+    def sweep(self, prefixes: Iterable[str]) -> None:
+        """Remove temporary files of dead writers, and unfinished stores of this name."""
+        sweep_leftovers(self._folder.parent, self._folder.name)
+        for prefix in prefixes:
+            sweep_leftovers(self._folder / prefix)
+
+    def zarr_store(self, *, read_only: bool = True) -> str:  # noqa: ARG002
+        """The path; zarr takes the mode with it."""
+        return str(self._folder)
+
+    @contextmanager
+    def creating(self) -> Iterator[str]:
+        """A temporary folder beside this one, renamed into place at the end."""
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(self._folder) as folder:
+            yield str(folder)
+            sync_tree(folder)
+            try:
+                folder.rename(self._folder)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            sync_folder(self._folder.parent)
