@@ -1,28 +1,21 @@
 """deform_sample on the CPU against four `F.grid_sample` calls with projection, as published.
 
-Run: `python -m benchmarks.deform_sample [--threads N]`. Backends and baseline take turns, so that a
-machine that drifts drifts for all; the figures are medians of forward + backward.
+Run: `python -m benchmarks.deform_sample [--quick] [--threads N]`. The figures are those of forward
++ backward.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import platform
-import statistics
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.harness import Row, append_rows, arguments, compared, seconds_of, show
 from lifter.ops import deform_sample
 from lifter.ops.cpu import is_built
 
-RESULTS = Path(__file__).parent / "results" / "deform_sample-cpu.csv"
 SIZES = ((64, 48), (32, 24), (16, 12), (8, 6))
 CHANNELS = (32, 64, 128, 256)  # HRNet-W32
 JOINTS, HEADS, POINTS, HEAD_WIDTH = 17, 4, 4, 32
@@ -68,58 +61,39 @@ class Work:
         return total
 
 
-def _seconds(forward: Callable[[], Tensor]) -> float:
-    start = time.perf_counter()
-    forward().backward()
-    return time.perf_counter() - start
+def contenders(work: Work) -> dict[str, Callable[[], None]]:
+    """Return forward + backward of every way to do the work."""
+    ways: dict[str, Callable[[], Tensor]] = {
+        "published": work.published,
+        "reference": lambda: work.fused("reference"),
+    }
+    if is_built():
+        ways["cpu"] = lambda: work.fused("cpu")
+    return {name: lambda way=way: way().backward() for name, way in ways.items()}
 
 
 def main() -> None:
-    """Print and append one row per batch size and backend."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print and record one row per batch size and backend."""
+    parser = arguments(__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=9)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    machine = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "processor": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "threads": arguments.threads,
-    }
-    rows = []
-    for batch in (1, 8, 64):
-        work = Work(batch)
-        contenders: dict[str, Callable[[], Tensor]] = {
-            "published": work.published,
-            "reference": lambda work=work: work.fused("reference"),
-        }
-        if is_built():
-            contenders["cpu"] = lambda work=work: work.fused("cpu")
-        times: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(arguments.rounds + 2):
-            for name, forward in contenders.items():
-                times[name].append(_seconds(forward))
-        medians = {name: statistics.median(values[2:]) for name, values in times.items()}
-        for name in contenders:
-            ratio = medians["published"] / medians[name]
-            print(f"B={batch:<3} {name:<10} {medians[name] * 1e3:8.2f} ms  {ratio:5.2f}x")
-            rows.append(
-                {
-                    **machine,
-                    "batch": batch,
-                    "backend": name,
-                    "median_ms": round(medians[name] * 1e3, 3),
-                    "times_published": round(ratio, 2),
-                }
-            )
-    RESULTS.parent.mkdir(exist_ok=True)
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    rows: list[Row] = []
+    for batch in (8,) if chosen.quick else (1, 8, 64):
+        times = seconds_of(contenders(Work(batch)), repeats=chosen.rounds, warm_up=2)
+        rows += compared(
+            f"deform_sample, forward + backward, B={batch}, {chosen.threads} threads",
+            times,
+            amount=batch,
+            unit="samples/s",
+            baseline="published",
+            goals={"cpu": 4.0},
+            absent=() if is_built() else ("cpu",),
+        )
+    show("Sampling of four levels and projection", rows)
+    if not chosen.quick:
+        append_rows("deform_sample-cpu", rows, packages=("numpy", "torch"))
 
 
 if __name__ == "__main__":
