@@ -10,6 +10,7 @@ LIFTER ?= capf
 RUN ?=
 DATA_ROOT ?= data
 WORKERS ?=
+SCHEDULER ?=
 DEVICE ?=
 ARGS ?=
 PIP_FLAGS ?=
@@ -21,9 +22,11 @@ BIN := $(VENV)/bin
 # leaves them alone installs nothing, and a checkout that changes them does.
 KEY := $(shell cat pyproject.toml constraints.txt lifter/ops/cpu_kernel.c | sha256sum | cut -c1-12)
 STAMP := $(VENV)/.posecache-$(KEY)
+DEV_STAMP := $(VENV)/.posecache-dev-$(KEY)
 
 ROOT := --set data_root=$(DATA_ROOT)
-SETTINGS := $(ROOT) $(if $(WORKERS),--set extract.loader_workers=$(WORKERS)) $(if $(DEVICE),--device $(DEVICE))
+SCALE := $(if $(WORKERS),--set extract.workers=$(WORKERS)) $(if $(SCHEDULER),--set extract.scheduler=$(SCHEDULER))
+SETTINGS := $(ROOT) $(SCALE) $(if $(DEVICE),--device $(DEVICE))
 CHOICE := --dataset $(DATASET) $(if $(DETECTOR),--detector $(DETECTOR))
 
 .PHONY: help
@@ -33,7 +36,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables (now): DATASET=$(DATASET) DETECTOR=$(DETECTOR) LIFTER=$(LIFTER) RUN=$(RUN) DATA_ROOT=$(DATA_ROOT)"
-	@echo "                 WORKERS=$(WORKERS) DEVICE=$(DEVICE) PIP_FLAGS=$(PIP_FLAGS)  ARGS='--set key=value ...'"
+	@echo "                 WORKERS=$(WORKERS) SCHEDULER=$(SCHEDULER) DEVICE=$(DEVICE) PIP_FLAGS=$(PIP_FLAGS)  ARGS='--set key=value ...'"
 
 .PHONY: setup
 setup: $(STAMP) ## Install everything into .venv (PIP_FLAGS= reaches pip)
@@ -44,10 +47,15 @@ $(STAMP): pyproject.toml constraints.txt lifter/ops/cpu_kernel.c
 		rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && \
 		$(PYTHON) -m pip --python $(BIN)/python install --quiet pip $(PIP_FLAGS); } || { \
 		echo "setup: cannot create $(VENV) with '$(PYTHON)'. Install Python 3.11 and pip, or name one: make setup PYTHON=..." >&2; exit 1; }
-	$(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) -c constraints.txt -e '.[detect,scale,dev]'
+	$(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) -c constraints.txt -e '.[detect,scale]'
 	# Their own metadata cannot be resolved any more; what they need is in the `detect` extra.
 	$(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) --no-deps mmpose==1.3.2 mmcv-lite==2.1.0 onedl-mmengine==0.10.12
 	@rm -f $(VENV)/.posecache-* && touch $@
+
+# What only developers need, the tests' own servers among it.
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) -c constraints.txt -e '.[detect,scale,s3,dev]'
+	@touch $@
 
 .PHONY: doctor
 doctor: $(STAMP) ## Versions, devices, disk; how to mend what is red
@@ -85,6 +93,10 @@ ablate: $(STAMP) ## Train lifters with and without context from one store and co
 compare: $(STAMP) ## Compare runs: make compare RUN='runs/a runs/b'
 	@$(BIN)/posecache compare $(RUN) $(ARGS)
 
+.PHONY: bench
+bench: $(DEV_STAMP) ## Every benchmark against its baseline (a long while; ARGS='cache_read' for one, ARGS=--quick)
+	@$(BIN)/posecache bench $(ARGS)
+
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 .PHONY: test
@@ -96,18 +108,18 @@ test-all: lint typecheck ## All tests: big detectors, many seeds, every document
 	@$(PYTEST) $(ARGS)
 
 .PHONY: lint
-lint: $(STAMP) ## Style and import contracts; writes nothing
+lint: $(DEV_STAMP) ## Style and import contracts; writes nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 
 .PHONY: format
-format: $(STAMP) ## Rewrite the sources in the project's style
+format: $(DEV_STAMP) ## Rewrite the sources in the project's style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 .PHONY: typecheck
-typecheck: $(STAMP) ## mypy --strict on the four packages
+typecheck: $(DEV_STAMP) ## mypy --strict on the four packages
 	@$(BIN)/mypy
 
 .PHONY: clean-runs
