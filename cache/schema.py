@@ -42,6 +42,8 @@ CAMERA_ARRAYS = ("K", "R", "t_mm", "distortion", "fps")
 
 View = Literal["plain", "flipped"]
 FeatureDtype = Literal["float16", "float32"]
+CodeDtype = Literal["uint8", "int8"]
+Codec = Literal["raw", "zstd", "blosc"]
 
 _CONFIG = ConfigDict(extra="forbid")
 
@@ -72,13 +74,23 @@ def _check_source(name: str) -> str:
 
 @dataclass(frozen=True, config=_CONFIG)
 class LevelSpec:
-    """One level of the feature pyramid: maps of `[height, width, channels]`."""
+    """One level of the feature pyramid: maps of `[height, width, channels]`.
+
+    Args:
+        name: of its array.
+        channels: C.
+        height: H, cells.
+        width: W, cells.
+        stride: crop px per cell.
+        dtype: of 8-bit codes, whose scales lie in the array's attributes; None: that of the store.
+    """
 
     name: Annotated[str, AfterValidator(_check_name)]
     channels: PositiveInt
     height: PositiveInt
     width: PositiveInt
     stride: PositiveInt
+    dtype: CodeDtype | None = None
 
     @property
     def map_shape(self) -> tuple[int, int, int]:
@@ -87,8 +99,9 @@ class LevelSpec:
 
 
 def map_bytes(level: LevelSpec, dtype: str) -> int:
-    """Bytes of one row of one view, without its checksum."""
-    return level.height * level.width * level.channels * np.dtype(dtype).itemsize
+    """Bytes of one row of one view in a store of `dtype`, without its checksum."""
+    itemsize = np.dtype(level.dtype or dtype).itemsize
+    return level.height * level.width * level.channels * itemsize
 
 
 def choose_shard_rows(levels: Sequence[LevelSpec], dtype: str = "float16") -> int:
@@ -111,8 +124,10 @@ class CacheSpec:
         crop_size: (H, W) of the detector's input.
         shard_rows: rows per chunk of work, a power of two.
         views: `plain` first, `flipped` for the mirrored input.
-        dtype: of the features.
+        dtype: of the features, where a level does not say otherwise.
         keypoint_sources: `detector`, `gt`, `imported:<name>`.
+        codec: of the features; `raw` can be read in any order at the speed of memory.
+        inner_rows: rows that are compressed together, 1 for `raw`.
     """
 
     num_rows: PositiveInt
@@ -125,6 +140,8 @@ class CacheSpec:
     keypoint_sources: tuple[Annotated[str, AfterValidator(_check_source)], ...] = Field(
         default=("detector", "gt")
     )
+    codec: Codec = "raw"
+    inner_rows: PositiveInt = 1
 
     @model_validator(mode="after")
     def _check(self) -> CacheSpec:
@@ -133,6 +150,12 @@ class CacheSpec:
             raise ValueError(f"shard_rows must be a power of two, got {self.shard_rows}")
         if self.views not in (("plain",), ("plain", "flipped")):
             raise ValueError(f"views are ('plain',) or ('plain', 'flipped'), got {self.views}")
+        if self.codec == "raw" and self.inner_rows != 1:
+            raise ValueError("raw maps lie one by one: inner_rows is 1")
+        if self.shard_rows % self.inner_rows:
+            raise ValueError(
+                f"inner_rows {self.inner_rows} does not divide shard_rows {self.shard_rows}"
+            )
         for kind, names in (
             ("levels", [level.name for level in self.levels]),
             ("keypoint_sources", list(self.keypoint_sources)),
@@ -147,6 +170,15 @@ class CacheSpec:
         return len(self.views)
 
     @property
+    def is_mappable(self) -> bool:
+        """Whether a map's bytes lie in its file as they are in memory."""
+        return self.codec == "raw"
+
+    def level_dtype(self, level: LevelSpec) -> np.dtype[Any]:
+        """Type of a level's stored numbers."""
+        return np.dtype(level.dtype or self.dtype)
+
+    @property
     def num_chunks(self) -> int:
         """Chunks of work, the last one possibly shorter."""
         return -(-self.num_rows // self.shard_rows)
@@ -159,8 +191,18 @@ class CacheSpec:
         return range(start, min(start + self.shard_rows, self.num_rows))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers for the store's attributes."""
-        return asdict(self)
+        """Plain containers for the store's attributes.
+
+        What says no more than its default is left out, so that a store reads the same whether it
+        was written before or after that choice existed.
+        """
+        tree = asdict(self)
+        for level in tree["levels"]:
+            if level["dtype"] is None:
+                del level["dtype"]
+        if self.codec == "raw":
+            del tree["codec"], tree["inner_rows"]
+        return tree
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CacheSpec:
@@ -207,7 +249,7 @@ def chunk_arrays(
     """Path -> (shape of one row, dtype) of every array that chunk tasks write."""
     views = spec.num_views
     arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
-        feature_path(level.name): ((views, *level.map_shape), np.dtype(spec.dtype))
+        feature_path(level.name): ((views, *level.map_shape), spec.level_dtype(level))
         for level in spec.levels
     }
     for source in spec.keypoint_sources:
