@@ -1,8 +1,8 @@
 """How feature maps lie in their shards: raw, or compressed for archives and object stores.
 
-Raw maps lie one by one, each followed by its crc32c. Compressed ones are encoded by zarr itself, in
-memory, `inner_rows` rows of one view together; their crc32c is the last codec, so that a flipped bit
-is found before anything is decoded.
+Raw maps lie one by one, each followed by its crc32c. Compressed ones are encoded by zarr itself,
+in memory, `inner_rows` rows of one view together; their crc32c is the last codec, so that a flipped
+bit is found before anything is decoded.
 """
 
 from __future__ import annotations
@@ -28,11 +28,23 @@ _FEATURE_AXES = 5
 
 def array_layout(spec: CacheSpec, level: LevelSpec) -> dict[str, Any]:
     """Keyword arguments of zarr's `create_array`: chunks, shards and codecs of a level."""
+    layout = plain_layout((spec.inner_rows, 1, *level.map_shape))
     return {
-        "chunks": (spec.inner_rows, 1, *level.map_shape),
+        **layout,
         "shards": (spec.shard_rows, spec.num_views, *level.map_shape),
+        "compressors": [*_compressors(spec, level), *layout["compressors"]],
+    }
+
+
+def plain_layout(chunks: tuple[int, ...]) -> dict[str, Any]:
+    """Keyword arguments of zarr's `create_array` for an array of raw chunks.
+
+    A checksum and no compression: every flipped bit is found, and a row is raw bytes.
+    """
+    return {
+        "chunks": chunks,
         "serializer": BytesCodec(endian="little"),
-        "compressors": [*_compressors(spec, level), Crc32cCodec()],
+        "compressors": [Crc32cCodec()],
         "filters": None,
         "fill_value": 0,
         "chunk_key_encoding": {"name": "default", "separator": "."},

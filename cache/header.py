@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cache import schema
@@ -26,10 +26,12 @@ class StoreHeader:
     feature_identity: dict[str, Any]
     content_identity: dict[str, Any]
     plan_hash: str
+    scales: dict[str, list[float]] = field(default_factory=dict)
+    """Of 8-bit levels, per channel: value = code * scale; exact float32 numbers."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers for the attributes."""
-        return {
+        tree = {
             "format": schema.FORMAT_NAME,
             "format_version": schema.FORMAT_VERSION,
             "spec": self.spec.to_json(),
@@ -38,6 +40,7 @@ class StoreHeader:
             "content_identity": self.content_identity,
             "plan_hash": self.plan_hash,
         }
+        return {**tree, "scales": self.scales} if self.scales else tree
 
 
 def read_header(storage: Storage) -> StoreHeader:
@@ -69,6 +72,7 @@ def read_header(storage: Storage) -> StoreHeader:
                 key: attributes[key]
                 for key in ("label_skeleton", "feature_identity", "content_identity", "plan_hash")
             },
+            scales=attributes.get("scales", {}),
         )
     except KeyError as error:
         raise SchemaMismatch(f"{path} lacks the attribute {error} of format 1") from error

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BytesCodec, Crc32cCodec
 
 from cache import schema
 from cache.cameras import Camera
+from cache.codecs import array_layout, plain_layout
 from cache.errors import CacheCorrupt, CacheError
 from cache.header import StoreHeader
 from cache.plan import INDEX_COLUMNS, IndexColumn, RowPlan
@@ -43,23 +43,29 @@ def _declare_chunk_arrays(group: zarr.Group, header: StoreHeader) -> None:
             "stride": level.stride,
             "views": list(spec.views),
         }
+        if level.dtype is not None:
+            attributes[schema.feature_path(level.name)]["scale"] = header.scales[level.name]
     for source in spec.keypoint_sources:
         skeleton = header.label_skeleton if source == "gt" else spec.skeleton
         attributes[schema.keypoints_path(source)] = {"skeleton": skeleton}
+    layouts = {schema.feature_path(level.name): array_layout(spec, level) for level in spec.levels}
     for name, (shape, dtype) in schema.chunk_arrays(spec, header.label_skeleton).items():
-        sharded = name.startswith(f"{schema.FEATURES}/")
         _create_array(
             group,
             name,
             shape=(spec.num_rows, *shape),
             dtype=dtype.name,
-            chunks=(1, 1, *shape[1:]) if sharded else (spec.shard_rows, *shape),
-            shards=(spec.shard_rows, *shape) if sharded else None,
-            axes=_FEATURE_AXES if sharded else None,
+            layout=layouts.get(name) or plain_layout((spec.shard_rows, *shape)),
+            axes=_FEATURE_AXES if name in layouts else None,
             attributes=attributes[name],
         )
     _create_array(
-        group, schema.COMMIT, shape=(spec.num_chunks,), dtype="uint8", chunks=(1,), axes=("chunk",)
+        group,
+        schema.COMMIT,
+        shape=(spec.num_chunks,),
+        dtype="uint8",
+        layout=plain_layout((1,)),
+        axes=("chunk",),
     )
 
 
@@ -96,7 +102,7 @@ def _store_array(
         name,
         shape=values.shape,
         dtype=values.dtype.name,
-        chunks=(rows, *values.shape[1:]),
+        layout=plain_layout((rows, *values.shape[1:])),
         attributes=attributes,
     )
     array[...] = values
@@ -108,8 +114,7 @@ def _create_array(
     *,
     shape: tuple[int, ...],
     dtype: str,
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None = None,
+    layout: Mapping[str, Any],
     axes: tuple[str, ...] | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> zarr.Array[Any]:
@@ -117,17 +122,9 @@ def _create_array(
         name,
         shape=shape,
         dtype=dtype,
-        chunks=chunks,
-        shards=shards,
-        # A checksum and no compression: every flipped bit is found, and a row is raw bytes.
-        serializer=BytesCodec(endian="little"),
-        compressors=[Crc32cCodec()],
-        filters=None,
-        fill_value=0,
-        chunk_key_encoding={"name": "default", "separator": "."},
         dimension_names=axes,
         attributes=dict(attributes or {}),
-        config={"write_empty_chunks": True},
+        **layout,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import schema
+from cache.codecs import feature_files
 from cache.errors import CacheError, CacheMismatch, CacheWriteError
 from cache.files import Part
 from cache.fingerprint import diff_identities
@@ -19,7 +20,7 @@ from cache.header import StoreHeader, plain_identity, read_header
 from cache.ledger import Ledger
 from cache.plan import RowPlan
 from cache.schema import CacheSpec, FrameStatus
-from cache.shards import all_finite, as_bytes, chunk_parts, shard_parts
+from cache.shards import all_finite, as_bytes, chunk_parts
 from cache.storage import Location, Storage, open_storage
 from cache.store import create_store
 
@@ -62,8 +63,17 @@ class CacheWriter:
         plan: RowPlan,
         feature_identity: Mapping[str, Any],
         content_identity: Mapping[str, Any],
+        scales: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> CacheWriter:
         """A writer of the store at `location`, which is created or must be of the same identity.
+
+        Args:
+            location: folder or URL.
+            spec: layout.
+            plan: the rows.
+            feature_identity: what the features depend on.
+            content_identity: what the rows are.
+            scales: `[C]` by name of each 8-bit level: value = code * scale.
 
         Raises:
             CacheMismatch: the store belongs to another detector, crop, dataset, plan or layout.
@@ -79,6 +89,7 @@ class CacheWriter:
             feature_identity=plain_identity(feature_identity),
             content_identity=plain_identity(content_identity),
             plan_hash=plan.fingerprint(),
+            scales=_checked_scales(spec, scales or {}),
         )
         try:
             if not storage.exists():
@@ -131,10 +142,11 @@ class CacheWriter:
         if self._ledger.has(chunk):
             return False
         files: dict[str, Iterable[Part]] = {}
+        for level in self._spec.levels:
+            values = arrays.pop(schema.feature_path(level.name))
+            files |= feature_files(self._spec, level, chunk, values)
         for name, values in arrays.items():
-            sharded = name.startswith(f"{schema.FEATURES}/")
-            parts = (shard_parts if sharded else chunk_parts)(values, self._spec.shard_rows)
-            files[self._chunk_key(name, chunk)] = parts
+            files[self._chunk_key(name, chunk)] = chunk_parts(values, self._spec.shard_rows)
         with self._write_errors(chunk):
             self._storage.write(files)
             self._ledger.commit(chunk)
@@ -203,6 +215,11 @@ class CacheWriter:
                 raise CacheError(
                     f"{where}: {name} must have shape {shape}, got {given_array.shape}"
                 )
+            if dtype.kind in "iu" and given_array.dtype != dtype:
+                raise CacheError(
+                    f"{where}: {name} holds {dtype} codes, got {given_array.dtype}; "
+                    "8-bit stores are made by 'posecache cache recode'"
+                )
             with np.errstate(over="ignore"):  # becomes infinite, which the next check reports
                 arrays[name] = given_array.astype(dtype, copy=False)
             if not _finite(arrays[name]):
@@ -215,6 +232,19 @@ class CacheWriter:
                 f"{where}: a status is none of {[status.name for status in FrameStatus]}"
             )
         return arrays
+
+
+def _checked_scales(
+    spec: CacheSpec, scales: Mapping[str, NDArray[np.float32]]
+) -> dict[str, list[float]]:
+    """Scales as the header holds them; raises `CacheError` unless they fit the 8-bit levels."""
+    wanted = {level.name: level.channels for level in spec.levels if level.dtype is not None}
+    if set(scales) != set(wanted):
+        raise CacheError(f"scales are given for {sorted(scales)}, 8-bit are {sorted(wanted)}")
+    for name, scale in scales.items():
+        if scale.shape != (wanted[name],) or not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise CacheError(f"the scales of {name} must be {wanted[name]} positive numbers")
+    return {name: np.asarray(scale, np.float32).tolist() for name, scale in scales.items()}
 
 
 def _finite(values: NDArray[Any]) -> bool:
