@@ -44,6 +44,9 @@ class Storage(Protocol):
     def read(self, key: str) -> bytes:
         """The object's bytes; raises FileNotFoundError."""
 
+    def tail(self, key: str, num_bytes: int) -> tuple[bytes, int]:
+        """The object's last bytes (fewer if it is shorter) and its size; FileNotFoundError."""
+
     def has(self, key: str) -> bool:
         """Whether the object is there right now."""
 
@@ -112,6 +115,15 @@ class LocalStorage:
     def read(self, key: str) -> bytes:
         """The file's bytes; raises FileNotFoundError."""
         return (self._folder / key).read_bytes()
+
+    def tail(self, key: str, num_bytes: int) -> tuple[bytes, int]:
+        """The file's last bytes (fewer if it is shorter) and its size; FileNotFoundError."""
+        descriptor = os.open(self._folder / key, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            return os.pread(descriptor, num_bytes, max(0, size - num_bytes)), size
+        finally:
+            os.close(descriptor)
 
     def has(self, key: str) -> bool:
         """Whether the file is there right now."""
