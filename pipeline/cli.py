@@ -115,6 +115,18 @@ def extract(
     detector: options.Detector = None,
     device: options.Device = None,
     sets: options.Sets = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes; one per core if not given.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Running Dask cluster, tcp://HOST:PORT.")
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option("--part", metavar="I/N", help="Only the I-th of N shares.")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Find damaged chunks and extract them again.")
+    ] = False,
     strict: options.Strict = False,
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
@@ -123,12 +135,16 @@ def extract(
     from pipeline.commands.extract import run_extract
 
     changes = [*(sets or ()), *(["extract.strict=true"] if strict else [])]
+    changes += [] if workers is None else [f"extract.workers={workers}"]
+    changes += [] if scheduler is None else [f"extract.scheduler={scheduler}"]
     run_extract(
         preset,
         dataset=dataset,
         detector=detector,
         device=device,
         sets=changes,
+        part=part,
+        repair=repair,
         dry_run=dry_run,
         as_json=as_json,
     )

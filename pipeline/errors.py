@@ -36,14 +36,26 @@ class StoreMissing(PipelineError, FileNotFoundError):
     """A store that a command needs is not there."""
 
 
+class Stopped(PipelineError):
+    """A signal asked to stop; what was finished by then is kept."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
 def exit_code(error: BaseException) -> int:
     """Return the exit code of `error`: 2 usage or config, 3 data, 4 cache mismatch, 1 unexpected.
+
+    After a signal it is 128 plus the signal's number, as shells have it.
 
     The packages below are told apart by the names of their error classes, so that naming an exit
     code imports none of them.
     """
     if isinstance(error, ConfigError):
         return USAGE
+    if isinstance(error, Stopped):
+        return 128 + error.signal_number
     for kind in type(error).__mro__:
         if kind.__name__ in _CODES_BY_NAME:
             return _CODES_BY_NAME[kind.__name__]

@@ -7,30 +7,29 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from cache import CacheIncomplete, CacheReader
+from cache import CacheCorrupt, CacheIncomplete, CacheReader, verify
 from cache.fingerprint import diff_identities
 from pipeline.config import RunConfig
 from pipeline.console import Meter
 from pipeline.detectors import build_detector, detector_files
+from pipeline.errors import Stopped
+from pipeline.interruption import Interruption
 from pipeline.runs import provenance, read_json, writable_folder, write_json
 from pipeline.stores import store_path
 from pipeline.tables import size_text
-from stages.extract.chunks import (
-    ChunkPlan,
-    ExtractProgress,
-    ExtractSummary,
-    extract,
-    plan_chunks,
-)
+from pipeline.workers import fill_store
+from stages.extract.chunks import ChunkPart, ChunkPlan, ExtractProgress, ExtractSummary
 from stages.extract.datasets import DatasetError, build_dataset
 from stages.extract.detectors.base import DetectorError
+from stages.extract.jobs import open_job, plan_chunks
 
-_NOT_IN_RESULT = ("loader_workers", "strict")
+_NOT_IN_RESULT = ("workers", "scheduler", "mixed_machines", "loader_workers", "strict")
 """Settings of the extraction that change no number of the store."""
 
 
@@ -65,7 +64,13 @@ def request_of(config: RunConfig) -> dict[str, Any]:
 
 
 def ensure_store(
-    config: RunConfig, screen: Console, *, dry_run: bool = False, trust_complete: bool = True
+    config: RunConfig,
+    screen: Console,
+    *,
+    dry_run: bool = False,
+    trust_complete: bool = True,
+    part: ChunkPart | None = None,
+    repair: bool = False,
 ) -> StoreState:
     """Return the complete store of `config`, extracting what is missing of it.
 
@@ -73,36 +78,108 @@ def ensure_store(
     `trust_complete`, when there is no request to compare (a store copied from another machine).
     Otherwise the store itself is asked, which refuses another detector, crop or dataset.
 
+    Args:
+        config: dataset, detector, crop and how to extract.
+        screen: where progress is shown.
+        dry_run: say what would be done; write nothing.
+        trust_complete: see above.
+        part: extract only these chunks; the store is complete when the other parts are done too.
+        repair: read every byte of the store first, and extract damaged chunks again.
+
     Raises:
         CacheMismatch: the store at this path was made of something else; every key is named.
+        Stopped: a signal ended it; running chunks were finished.
     """
     path = store_path(config)
-    if _is_up_to_date(config, path, trust_complete=trust_complete):
+    damaged = damaged_chunks(path, screen) if repair and path.is_dir() else ()
+    if not damaged and _is_up_to_date(config, path, trust_complete=trust_complete):
         screen.print(f"{path}: up to date, nothing to extract.", soft_wrap=True)
         return StoreState(path, complete=True)
-    dataset = build_dataset(config.dataset.name, **config.dataset.arguments())
     start = time.perf_counter()
+    dataset = build_dataset(config.dataset.name, **config.dataset.arguments())
     detector = build_detector(config.detector, threads=config.extract.threads)
     loaded = time.perf_counter()
     if dry_run:
-        plan = plan_chunks(dataset, detector, config.crop, path, config.extract)
+        plan = plan_chunks(dataset, detector, config.crop, path, config.extract, part=part)
         _say_plan(config, plan, path, screen)
         return StoreState(path, complete=False)
     writable_folder(config.data_root, "data_root")
-    rows_per_s: float | None = None
-    with Meter(screen) as meter:
-
-        def report(progress: ExtractProgress) -> None:
-            nonlocal rows_per_s
-            rows_per_s = progress.rows_per_s
-            meter.update("extract", min(progress.fraction, 0.999), f"{rows_per_s:.0f} frames/s")
-
-        summary = extract(dataset, detector, config.crop, path, config.extract, progress=report)
-        meter.update("extract", 1.0, f"{summary.seconds:.0f} s")
-    done = time.perf_counter()
-    write_json(_request_file(path), request_of(config))
-    seconds = {"load detector": loaded - start, "extract": done - loaded}
+    with Interruption("the running chunk") as interruption, Meter(screen) as meter:
+        rate = _Rate(meter, screen)
+        job = open_job(
+            dataset, detector, config.crop, path, config.extract, part=part, redo=damaged
+        )
+        summary = fill_store(
+            job, config, dataset, detector, progress=rate.show, stop=interruption.requested
+        )
+        left = job.left()
+        if not left:
+            meter.update("extract", 1.0, f"{summary.seconds:.0f} s")
+    if left and interruption.signal_number is not None:
+        raise Stopped(
+            f"{path}: {summary.chunks_done} chunks written, {left} left. "
+            "The same command goes on from here.",
+            interruption.signal_number,
+        )
+    seconds = {"load detector": loaded - start, "extract": summary.seconds}
+    if not summary.chunks_missing:
+        write_json(_request_file(path), request_of(config))
     write_json(path.with_suffix(".provenance.json"), provenance(seconds))
+    _say_done(path, summary, part, screen)
+    rates = {} if rate.rows_per_s is None else {"extract": rate.rows_per_s}
+    return StoreState(path, not summary.chunks_missing, seconds, rates, summary)
+
+
+class _Rate:
+    """Shows how far an extraction is, and keeps its latest speed."""
+
+    def __init__(self, meter: Meter, screen: Console) -> None:
+        self._meter = meter
+        self._says_rest = not screen.is_terminal  # the bars of a terminal have it already
+        self.rows_per_s: float | None = None
+
+    def show(self, progress: ExtractProgress) -> None:
+        self.rows_per_s = progress.rows_per_s
+        note = f"{progress.rows_per_s:.0f} frames/s, chunk {progress.chunks_done}"
+        note += f" of {progress.num_chunks}"
+        if progress.workers != 1:
+            note += f", {progress.workers} workers"
+        if self._says_rest and progress.seconds_left is not None:
+            note += f", {timedelta(seconds=round(progress.seconds_left))} left"
+        self._meter.update("extract", min(progress.fraction, 0.999), note)
+
+
+def damaged_chunks(path: Path, screen: Console) -> tuple[int, ...]:
+    """Return the chunks of a store that hold damaged bytes, after reading all of them.
+
+    Raises:
+        CacheCorrupt: the plan itself is damaged, which no chunk can mend.
+    """
+    with Meter(screen) as meter:
+        report = verify(path, lambda done, of: meter.update("verify", done / of))
+    plan = [problem for problem in report.bad if problem.chunk is None]
+    if plan:
+        raise CacheCorrupt(
+            f"{path}: {plan[0].array} is damaged ({plan[0].reason}). Its labels cannot be "
+            "extracted again chunk by chunk: delete the store and extract it anew."
+        )
+    for problem in report.bad:
+        screen.print(
+            f"damaged: chunk {problem.chunk}, {problem.array}, rows {problem.rows[0]}-"
+            f"{problem.rows[1]}: {problem.reason}",
+            style="yellow",
+            soft_wrap=True,
+        )
+    chunks = tuple(sorted({problem.chunk for problem in report.bad if problem.chunk is not None}))
+    numbers = ", ".join(map(str, chunks))
+    screen.print(
+        f"{path}: extracting chunks {numbers} again." if chunks else f"{path}: nothing is damaged.",
+        soft_wrap=True,
+    )
+    return chunks
+
+
+def _say_done(path: Path, summary: ExtractSummary, part: ChunkPart | None, screen: Console) -> None:
     if summary.invalid_by_reason:
         counts = ", ".join(f"{name} {count}" for name, count in summary.invalid_by_reason.items())
         screen.print(f"frames that cannot be used: {counts}", style="yellow", soft_wrap=True)
@@ -110,9 +187,14 @@ def ensure_store(
         f"{path}: {summary.chunks_skipped} chunks kept, {summary.chunks_done} written",
         soft_wrap=True,
     )
-    return StoreState(
-        path, True, seconds, {} if rows_per_s is None else {"extract": rows_per_s}, summary
-    )
+    if summary.chunks_missing:
+        what = f"part {part} is done; " if part else ""
+        screen.print(
+            f"{what}{summary.chunks_missing} chunks of {path} are still missing. When the other "
+            "parts are done too, stores of several machines become one with: "
+            f"posecache cache merge STORE STORE ... --out {path.name}",
+            soft_wrap=True,
+        )
 
 
 def _is_up_to_date(config: RunConfig, path: Path, *, trust_complete: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.coords import mirror_affine
+from cache.plan import RowPlan
 from cache.schema import FrameStatus
 from stages.extract.crops import CropConfig, box_for_row, crop_affine, warp
 from stages.extract.datasets.base import Dataset, FrameError
@@ -28,14 +30,16 @@ class Frame:
 class FrameTask:
     """Task for a `Loader`: row -> Frame. Picklable; boxes and affines are computed once, here."""
 
-    def __init__(self, dataset: Dataset, crop: CropConfig) -> None:
+    def __init__(
+        self, dataset: Dataset, crop: CropConfig, plan: RowPlan, rows: Iterable[int]
+    ) -> None:
+        """Compute boxes and affines of `rows`, the only ones that may be asked for."""
         self._dataset = dataset
         self._size = crop.input_size
         self._num_views = 2 if crop.flip else 1
-        plan = dataset.plan()
-        self._affine = np.zeros((len(plan), 2, 3))
+        self._affine: dict[int, NDArray[np.float64]] = {}  # [2, 3] each
         self._failed: dict[int, tuple[FrameStatus, str]] = {}
-        for row in range(len(plan)):
+        for row in rows:
             try:
                 box = box_for_row(plan, row, crop.box_source)
             except FrameError as error:

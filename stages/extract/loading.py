@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,8 @@ from typing import Any, Generic, Self, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_GRACE_S = 60
 
 _task: Callable[[Any], Any] | None = None  # in a worker process: the task it was started for
 
@@ -101,6 +104,10 @@ class Loader(Generic[Item, Result]):
 def _start_worker(task: Callable[[Any], Any]) -> None:
     global _task
     _task = task
+    # Both may come to the whole process group. The parent then finishes the chunk that it has begun
+    # and needs its pictures for it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S) and None)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
