@@ -145,6 +145,7 @@ class DeformableBlock(nn.Module):
         reference_points: Tensor,  # [B, J, 2] unit frame
         levels: Sequence[Tensor],  # L maps [B, H, W, C]
         *,
+        scales: Sequence[Tensor] | None = None,  # per level [C], of 8-bit maps
         shifts: Tensor | None = None,  # [B, L, J, 1, 1, 2] moves all points of a token
         visible: Tensor | None = None,  # [B, L, J, 1] 0 where the maps are hidden
     ) -> Tensor:  # [B, L, J, D]
@@ -152,7 +153,8 @@ class DeformableBlock(nn.Module):
         offsets, weights = self.sampling(self.query_norm(context + pose))
         if shifts is not None:
             offsets = offsets + shifts
-        sums = deform_sample(levels, reference_points, offsets, weights)  # L of [B, J, M, C]
+        # L of [B, J, M, C]
+        sums = deform_sample(levels, reference_points, offsets, weights, scales=scales)
         # [B, J, M, D/M] per level, stacked and heads joined: [B, L, J, D]
         sampled = torch.stack(
             [value(each).flatten(2) for value, each in zip(self.values, sums, strict=True)], dim=1

@@ -26,6 +26,7 @@ class PyramidEmbedding(nn.Module):
         reference_points: Tensor,  # [B, J, 2] unit frame
         levels: Sequence[Tensor],  # L maps [B, H, W, C]
         *,
+        scales: Sequence[Tensor] | None = None,  # per level [C], of 8-bit maps
         shifts: Tensor | None = None,  # [B, L, J, 1, 1, 2]
     ) -> Tensor:  # [B, L, J, D]
         """Returns one token per level and joint; joints outside the crop read zeros."""
@@ -36,6 +37,7 @@ class PyramidEmbedding(nn.Module):
             reference_points,
             reference_points.new_zeros((*shape, 2)) if shifts is None else shifts,
             reference_points.new_ones(shape),
+            scales=scales,
             padding="zeros",
         )
         return torch.stack(

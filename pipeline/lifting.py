@@ -39,6 +39,8 @@ class LiftedRun:
     up_to_date: bool
     seconds_train: float
     seconds_evaluate: float
+    feeding: str
+    """Where the maps were and how long training waited for them; empty if nothing was trained."""
     pictures: tuple[Path, ...]
 
 
@@ -49,7 +51,7 @@ def run_directory(config: RunConfig, reader: CacheReader) -> Path:
     its own run again, and any change makes another one.
     """
     decides = {
-        "train": config.train.model_dump(mode="json"),
+        "train": config.train.decisive(),
         "lifter": config.lifter.model_dump(mode="json"),
         "features": dict(reader.feature_identity),
         "content": dict(reader.content_identity),
@@ -93,6 +95,7 @@ def lift(
         up_to_date=False,
         seconds_train=seconds["train"],
         seconds_evaluate=seconds["evaluate"],
+        feeding=summary.feeding(),
         pictures=pictures,
     )
 
@@ -115,6 +118,7 @@ def finished_run(config: RunConfig, run_dir: Path) -> LiftedRun | None:
         up_to_date=True,
         seconds_train=0.0,
         seconds_evaluate=0.0,
+        feeding="",
         pictures=tuple(sorted(run_dir.glob("frames-*.png"))),
     )
 
@@ -156,6 +160,11 @@ def training_rate(run_dir: Path) -> float | None:
 
 def progress_note(progress: TrainProgress) -> str:
     """Return the part of a progress line that follows the bar."""
+    if progress.loaded < 1.0:
+        return f"{progress.maps}; {100 * progress.loaded:.0f} % read"
     validation = progress.validation_mpjpe_mm
     shown = "" if validation is None else f"  val {validation:.1f} mm"
-    return f"loss {progress.loss_mm:.1f} mm{shown}  {progress.samples_per_s:.0f} samples/s"
+    return (
+        f"loss {progress.loss_mm:.1f} mm{shown}  {progress.samples_per_s:.0f} samples/s"
+        f"  wait {100 * progress.wait_fraction:.0f} %"
+    )

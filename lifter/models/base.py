@@ -29,6 +29,8 @@ class Lifter(nn.Module):
         self,
         keypoints_2d: Tensor,  # [B, J, 2] screen-normalised, float32
         reference_points: Tensor | None = None,  # [B, J, 2] unit frame, float32
-        levels: Sequence[Tensor] | None = None,  # L maps [B, H, W, C], float16 or float32
+        levels: Sequence[Tensor] | None = None,  # L maps [B, H, W, C], any dtype of deform_sample
+        *,
+        scales: Sequence[Tensor] | None = None,  # per level [C], of 8-bit maps
     ) -> Tensor:  # [B, J, 3]
         """Returns the joints in metres, camera frame, relative to the root joint."""

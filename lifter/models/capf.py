@@ -102,6 +102,8 @@ class Capf(Lifter):
         keypoints_2d: Tensor,  # [B, J, 2] screen-normalised
         reference_points: Tensor | None = None,  # [B, J, 2] unit frame
         levels: Sequence[Tensor] | None = None,  # L maps [B, H, W, C]
+        *,
+        scales: Sequence[Tensor] | None = None,  # per level [C], of 8-bit maps
     ) -> Tensor:  # [B, J, 3]
         """Returns the joints in metres, camera frame, relative to the root joint."""
         levels = self.pyramid.check(levels)
@@ -115,13 +117,23 @@ class Capf(Lifter):
         visible = self._visible(keypoints_2d, len(levels))
 
         pose = self.pose_embedding(keypoints_2d)[:, None]  # [B, 1, J, D]
-        context = self.pyramid(reference_points, levels, shifts=shifts)  # [B, L, J, D]
+        context = self.pyramid(
+            reference_points, levels, scales=scales, shifts=shifts
+        )  # [B, L, J, D]
         if visible is not None:
             context = context * visible
         pose = pose + self.position_embedding[:, :1]
         context = context + self.position_embedding[:, 1:]
         for block in self.context_blocks:
-            context = block(context, pose, reference_points, levels, shifts=shifts, visible=visible)
+            context = block(
+                context,
+                pose,
+                reference_points,
+                levels,
+                scales=scales,
+                shifts=shifts,
+                visible=visible,
+            )
 
         # [B, 1 + L, J, D] -> [B * J, 1 + L, D]
         tokens = torch.cat((pose, context), dim=1).transpose(1, 2).flatten(0, 1)

@@ -64,6 +64,8 @@ class PoseOnly(Lifter):
         keypoints_2d: Tensor,  # [B, J, 2] screen-normalised
         reference_points: Tensor | None = None,  # noqa: ARG002 (the call is that of every lifter)
         levels: Sequence[Tensor] | None = None,  # noqa: ARG002
+        *,
+        scales: Sequence[Tensor] | None = None,  # noqa: ARG002
     ) -> Tensor:  # [B, J, 3]
         """Returns the joints in metres, camera frame, relative to the root joint."""
         joints = self.pose_embedding(keypoints_2d) + self.position_embedding

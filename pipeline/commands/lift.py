@@ -61,6 +61,8 @@ def run_lift(
     for split in run.metrics["splits"]:
         if split.startswith("test"):
             screen.print(action_table(run.metrics, split))
+    if run.feeding:
+        screen.print(run.feeding, soft_wrap=True)
     screen.print(f"run: {run.run_dir}", soft_wrap=True)
     for picture in run.pictures:
         screen.print(f"picture: {picture}", soft_wrap=True)

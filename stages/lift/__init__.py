@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from stages.lift.comparison import Comparison, compare_metrics, paired_bootstrap
     from stages.lift.config import DataConfig, EvaluateConfig, TrainConfig
     from stages.lift.errors import (
+        DoesNotFit,
         EmptySplit,
         LiftError,
         NotComparable,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Comparison",
     "DataConfig",
+    "DoesNotFit",
     "EmptySplit",
     "EvaluateConfig",
     "Evaluation",
@@ -59,6 +61,7 @@ _HOMES = {
     "comparison": ("Comparison", "compare_metrics", "paired_bootstrap"),
     "config": ("DataConfig", "EvaluateConfig", "TrainConfig"),
     "errors": (
+        "DoesNotFit",
         "EmptySplit",
         "LiftError",
         "NotComparable",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from cache import CacheReader
 from stages.lift.config import DataConfig
-from stages.lift.errors import LiftError
+from stages.lift.maps import MapSource, ResidentMaps, StoredMaps, ZeroMaps
+from stages.lift.order import draw_donors, shuffle_samples
 from stages.lift.samples import Samples, load_samples
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Batch:
     keypoints_2d: Tensor  # [B, J, 2] screen-normalised, float32
     reference_points: Tensor  # [B, J, 2] unit frame, float32
     levels: list[Tensor]  # L maps [B, H, W, C], as stored
+    scales: list[Tensor] | None  # per level [C], float32, what its codes are multiplied by
     target_m: Tensor  # [B, J, 3] camera frame, relative to the root, float32
     valid: Tensor  # [B, J] bool
     samples: NDArray[np.int64]  # [B] positions in the split
@@ -44,12 +48,19 @@ class Batch:
             valid=self.valid.to(device, non_blocking=True),
         )
 
+    def lifted_by(self, model: nn.Module) -> Tensor:
+        """Returns what a lifter makes of the batch [B, J, 3]; scales go to it where there are."""
+        scales = {} if self.scales is None else {"scales": self.scales}
+        output: Tensor = model(self.keypoints_2d, self.reference_points, self.levels, **scales)
+        return output
+
 
 class LiftData:
     """One split of a store as batches.
 
     `level_names` are the maps to read, in the lifter's order; empty for a lifter without context.
-    With `pin`, batches lie in page-locked memory, from which copies to a GPU are asynchronous.
+    `device` is that of the lifter: batches for a GPU lie in page-locked memory, from which copies
+    to it are asynchronous.
     """
 
     def __init__(
@@ -61,7 +72,7 @@ class LiftData:
         level_names: Sequence[str],
         flipped: bool,
         complete_labels: bool = False,
-        pin: bool = False,
+        device: torch.device = CPU,
     ) -> None:
         self.reader = reader
         self.config = config
@@ -70,27 +81,73 @@ class LiftData:
             reader, split, config, flipped=flipped, complete_labels=complete_labels
         )
         self._flipped = flipped
-        self._pin = pin
+        self._pin = device.type == "cuda"
+        self._scales = level_scales(reader, self.level_names, device)
+        self._maps: MapSource = (
+            ZeroMaps(reader, self.level_names, device=device)
+            if config.context == "none"
+            else StoredMaps(reader, self.samples.rows, self.level_names, pin=self._pin)
+        )
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def training_batches(self, *, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Yields every sample once, in random order, mirrored by a coin where both views exist."""
-        order = rng.permutation(len(self))
+    @property
+    def num_views(self) -> int:
+        """Views that are read, the plain one first."""
+        return 2 if self._flipped else 1
+
+    @property
+    def maps_bytes(self) -> int:
+        """Size of all maps that are read."""
+        if self.config.context == "none":
+            return 0
+        levels = [self.reader.levels[name] for name in self.level_names]
+        row_bytes = sum(
+            int(np.prod(level.map_shape)) * self.reader.level_dtype(level.name).itemsize
+            for level in levels
+        )
+        return len(self) * self.num_views * row_bytes
+
+    def hold_maps(self, device: torch.device, *, report: Callable[[int], None]) -> None:
+        """Reads all maps into the memory of `device`; `report` is told the bytes of every step."""
+        if not self.maps_bytes:
+            return
+        self._maps = ResidentMaps(
+            self.reader,
+            self.samples.rows,
+            self.level_names,
+            num_views=self.num_views,
+            device=device,
+            pin=self._pin,
+            report=report,
+        )
+
+    def training_batches(self, *, batch_size: int, rng: np.random.Generator) -> Batches:
+        """Returns every sample once, in random order, mirrored by a coin where both views exist.
+
+        What is random follows from `rng` and the layout of the store alone.
+        """
+        block_rows = self.reader.block_rows
+        order = shuffle_samples(
+            self.samples.rows,
+            rng,
+            block_rows=block_rows,
+            window_blocks=self.config.shuffle_window_blocks,
+        )
         coins = rng.random(len(self)) < 0.5
         views = coins.astype(np.int64) if self._flipped else np.zeros(len(self), dtype=np.int64)
         donors = self._donors(rng)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            yield self.batch(chosen, views=views[chosen], donors=donors)
+        if donors is not None and block_rows > 1:
+            order = np.argsort(donors)[order]  # it is the maps that are read in blocks
+        return Batches(self, order, views=views, donors=donors, batch_size=batch_size)
 
-    def ordered_batches(self, *, batch_size: int, view: int) -> Iterator[Batch]:
-        """Yields every sample once, in the order of the store, in one view."""
+    def ordered_batches(self, *, batch_size: int, view: int) -> Batches:
+        """Returns every sample once, in the order of the store, in one view."""
         donors = self._donors(np.random.default_rng(self.config.context_seed))
-        for start in range(0, len(self), batch_size):
-            chosen = np.arange(start, min(start + batch_size, len(self)))
-            yield self.batch(chosen, views=np.full(len(chosen), view), donors=donors)
+        views = np.full(len(self), view)
+        order = np.arange(len(self))
+        return Batches(self, order, views=views, donors=donors, batch_size=batch_size)
 
     def batch(
         self,
@@ -108,11 +165,16 @@ class LiftData:
         return Batch(
             keypoints_2d=self._tensor(samples.keypoints_2d[views, chosen]),
             reference_points=self._tensor(samples.reference_points[views, chosen]),
-            levels=self._levels(samples.rows[maps_from], views),
+            levels=self._maps.gather(maps_from, views),
+            scales=self._scales,
             target_m=self._tensor(samples.target_m[views, chosen]),
             valid=self._tensor(samples.valid[views, chosen]),
             samples=chosen,
         )
+
+    def recycle(self, batch: Batch) -> None:
+        """Takes the memory of a batch back, for another one."""
+        self._maps.recycle(batch.levels)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         # Into torch's own memory: its alignment is fixed, and with the alignment of an operand the
@@ -120,46 +182,53 @@ class LiftData:
         tensor = torch.from_numpy(array)
         return torch.empty_like(tensor, pin_memory=self._pin).copy_(tensor)
 
-    def _levels(self, rows: NDArray[np.int64], views: NDArray[np.int64]) -> list[Tensor]:
-        if not self.level_names:
-            return []
-        dtype = getattr(torch, self.reader.spec.dtype)
-        levels = self.reader.levels
-        create = torch.zeros if self.config.context == "none" else torch.empty
-        maps = {
-            name: create((len(rows), *levels[name].map_shape), dtype=dtype, pin_memory=self._pin)
-            for name in self.level_names
-        }
-        if self.config.context != "none":
-            arrays = {name: tensor.numpy() for name, tensor in maps.items()}
-            self.reader.read(rows, levels=self.level_names, view=views, out=arrays)
-        return list(maps.values())
-
     def _donors(self, rng: np.random.Generator) -> NDArray[np.int64] | None:
         if self.config.context != "shuffled" or not self.level_names:
             return None
         return draw_donors(self.samples.clips, rng)
 
 
-def draw_donors(clips: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Returns for each of `n` samples another one, each chosen once, of another clip if possible.
+class Batches:
+    """One pass over the samples: batches by number, each made when it is asked for.
 
-    `clips` [n] are clip codes. A donor is of another clip unless one clip holds more than half of
-    the samples; it is never the sample itself. Raises `LiftError` for a single sample.
+    All that is random is drawn, so that they are the same in whatever order and thread they are
+    made.
     """
-    num_samples = len(clips)
-    if num_samples < 2:
-        raise LiftError("Shuffled context needs at least two samples in the split, but it has one.")
-    # Clips in random order, frames in random order inside a clip: a rotation by at least the
-    # longest clip leaves every clip.
-    codes, inverse, counts = np.unique(clips, return_inverse=True, return_counts=True)
-    clip_rank = rng.permutation(len(codes))[inverse]
-    order = np.lexsort((rng.random(num_samples), clip_rank))
-    longest = int(counts.max())
-    low, high = (longest, num_samples - longest)
-    if low > high:
-        low, high = 1, num_samples - 1
-    shift = int(rng.integers(low, high + 1))
-    donors = np.empty(num_samples, dtype=np.int64)
-    donors[order] = np.roll(order, -shift)
-    return donors
+
+    def __init__(
+        self,
+        data: LiftData,
+        order: NDArray[np.int64],  # [n] positions
+        *,
+        views: NDArray[np.int64],  # [n] of every sample
+        donors: NDArray[np.int64] | None,  # [n]
+        batch_size: int,
+    ) -> None:
+        self._data, self._order, self._views, self._donors = data, order, views, donors
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._batch_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        start = index * self._batch_size
+        chosen = self._order[start : start + self._batch_size]
+        return self._data.batch(chosen, views=self._views[chosen], donors=self._donors)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self[index] for index in range(len(self)))
+
+
+def level_scales(
+    reader: CacheReader, level_names: Sequence[str], device: torch.device
+) -> list[Tensor] | None:
+    """Returns per level [C] what 8-bit codes are multiplied by, 1 for other maps; None for none."""
+    found = [reader.scales(name) for name in level_names]
+    if all(scale is None for scale in found):
+        return None
+    return [
+        torch.ones(reader.levels[name].channels, device=device)
+        if scale is None
+        else torch.tensor(scale, device=device)
+        for name, scale in zip(level_names, found, strict=True)
+    ]

@@ -157,10 +157,8 @@ def claim(run_dir: Path, description: RunDescription) -> bool:
 
 def _decisive(description: RunDescription) -> dict[str, Any]:
     """What decides the weights of a run."""
-    parts = description.model_dump(mode="json", include={"train", "lifter", "trained_on"})
-    for neutral in ("prefetch_batches", "save_every"):
-        del parts["train"][neutral]
-    return parts
+    parts = description.model_dump(mode="json", include={"lifter", "trained_on"})
+    return {"train": description.train.decisive(), **parts}
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], *, epoch: int) -> None:

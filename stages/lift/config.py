@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Context = Literal["own", "shuffled", "none"]
 Difference = Literal["skeleton", "features", "keypoints"]
+Residency = Literal["disk", "host", "device", "auto"]
 
 
 class DataConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -25,9 +26,25 @@ class DataConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
     """Split that the weights are fitted on."""
     validation_split: str = "validation"
     """Split that the best epoch is chosen on; never a test split."""
+    shuffle_window_blocks: PositiveInt = 64
+    """Blocks of rows that are mixed with each other in the order of an epoch, on a store whose rows
+    are read in blocks (compressed, or remote); any other store is shuffled as a whole."""
 
 
-class TrainConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+class FeedConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """How batches reach the lifter: it decides the speed, and no value."""
+
+    residency: Residency = "auto"
+    """Where the maps are while they are used: `disk` reads every batch from the store, `host` holds
+    the maps of the split in memory, `device` on the torch device (on the CPU: in memory); `auto`
+    takes what fits and pays, and says which."""
+    loader_threads: PositiveInt = 2
+    """Threads that make batches, each a whole one."""
+    prefetch_batches: PositiveInt = 4
+    """Batches made, or being made, ahead of the lifter."""
+
+
+class TrainConfig(FeedConfig, frozen=True):
     """How a lifter is trained. The defaults are those of the published model on Human3.6M."""
 
     data: DataConfig = DataConfig()
@@ -71,11 +88,13 @@ class TrainConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrin
     """CPU threads of torch; `None`: as it is. Another number changes float words."""
     device: str = "cpu"
     """Torch device, e.g. `cpu` or `cuda`."""
-    prefetch_batches: PositiveInt = 4
-    """Batches read ahead of the training step."""
+
+    def decisive(self) -> dict[str, Any]:
+        """Returns the settings that the weights depend on."""
+        return self.model_dump(mode="json", exclude={*FeedConfig.model_fields, "save_every"})
 
 
-class EvaluateConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+class EvaluateConfig(FeedConfig, frozen=True):
     """How a lifter is evaluated."""
 
     splits: tuple[str, ...] | None = None
@@ -99,5 +118,3 @@ class EvaluateConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     """Torch device."""
     threads: PositiveInt | None = None
     """CPU threads of torch; `None`: as it is."""
-    prefetch_batches: PositiveInt = 4
-    """Batches read ahead of the forward pass."""

@@ -66,7 +66,12 @@ def run_epoch(
     num_samples, lr = 0, 0.0
     model.train()
     began = reported = time.perf_counter()
-    with Prefetch(batches, depth=config.prefetch_batches) as ahead:
+    with Prefetch(
+        batches,
+        depth=config.prefetch_batches,
+        threads=config.loader_threads,
+        recycle=data.recycle,
+    ) as ahead:
 
         def report(steps: int, *, ended: bool) -> EpochReport:
             elapsed_s = time.perf_counter() - began
@@ -87,8 +92,9 @@ def run_epoch(
             )
             set_lr(optimizer, lr)
             optimizer.zero_grad(set_to_none=True)
-            output = model(batch.keypoints_2d, batch.reference_points, batch.levels)
-            loss_m = mpjpe(output, batch.target_m, None if all_valid else batch.valid)
+            loss_m = mpjpe(
+                batch.lifted_by(model), batch.target_m, None if all_valid else batch.valid
+            )
             loss_m.backward()  # type: ignore[no-untyped-call]
             if config.grad_clip is not None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)

@@ -27,6 +27,10 @@ class RunWriteError(LiftError, OSError):
     """A run directory cannot be written: a full disk, a missing right."""
 
 
+class DoesNotFit(LiftError, MemoryError):
+    """The maps were to be held in a memory that is too small for them."""
+
+
 class NotFiniteLoss(LiftError, ArithmeticError):
     """The loss became NaN or infinite."""
 

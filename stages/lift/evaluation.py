@@ -18,6 +18,7 @@ from stages.lift.config import DataConfig, EvaluateConfig
 from stages.lift.devices import torch_settings, use_device
 from stages.lift.errors import EmptySplit, NotFiniteLoss
 from stages.lift.predictions import predict_mm
+from stages.lift.residency import place_maps
 from stages.lift.rundir import METRICS_FILE, write_json
 from stages.lift.samples import METRES_PER_MM, splits_of
 from stages.lift.scores import mean_of_groups, score_frames, summarise, summarise_groups
@@ -63,8 +64,9 @@ def evaluate(
         level_names=tuple(level_names),
         flipped=config.flip_average,
         complete_labels=True,
-        pin=device.type == "cuda",
+        device=device,
     )
+    place_maps([lift_data], config.residency, device=device, passes=1)
     with torch_settings(config.threads):
         predicted_mm = predict_mm(
             model.to(device),
@@ -72,7 +74,7 @@ def evaluate(
             batch_size=config.batch_size,
             flip_average=config.flip_average,
             device=device,
-            prefetch_batches=config.prefetch_batches,
+            feed=config,
         )
     samples = lift_data.samples
     true_mm = samples.target_m[0].astype(np.float64) / METRES_PER_MM

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from stages.lift.batches import LiftData
+from stages.lift.config import FeedConfig
 from stages.lift.prefetch import Prefetch
 from stages.lift.samples import FLIPPED, METRES_PER_MM, PLAIN, mirror
 
@@ -22,16 +23,16 @@ def predict_mm(
     batch_size: int,
     flip_average: bool,
     device: torch.device,
-    prefetch_batches: int = 4,
+    feed: FeedConfig,
 ) -> NDArray[np.float64]:
     """Returns the predicted joints [n, J, 3] in mm, camera frame, relative to the root.
 
     With `flip_average`, the mean of the plain prediction and the un-mirrored prediction of the
     flipped view. The model is left in the mode it was in.
     """
-    predicted = _predict_view(model, data, PLAIN, batch_size, device, prefetch_batches)
+    predicted = _predict_view(model, data, PLAIN, batch_size, device, feed)
     if flip_average:
-        flipped = _predict_view(model, data, FLIPPED, batch_size, device, prefetch_batches)
+        flipped = _predict_view(model, data, FLIPPED, batch_size, device, feed)
         unmirrored = mirror(flipped, data.reader.label_skeleton.swap)
         predicted = (predicted + unmirrored) / 2.0
     return predicted / METRES_PER_MM
@@ -43,19 +44,23 @@ def _predict_view(
     view: int,
     batch_size: int,
     device: torch.device,
-    prefetch_batches: int,
+    feed: FeedConfig,
 ) -> NDArray[np.float64]:
     parts = []
     batches = data.ordered_batches(batch_size=batch_size, view=view)
     with (
         evaluation_mode(model),
         torch.no_grad(),
-        Prefetch(batches, depth=prefetch_batches) as ahead,
+        Prefetch(
+            batches,
+            depth=feed.prefetch_batches,
+            threads=feed.loader_threads,
+            recycle=data.recycle,
+        ) as ahead,
     ):
         for host_batch in ahead:
             batch = host_batch.to(device)
-            output = model(batch.keypoints_2d, batch.reference_points, batch.levels)
-            parts.append(output.to(torch.float64).cpu().numpy())
+            parts.append(batch.lifted_by(model).to(torch.float64).cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from stages.lift.residency import Placement
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,13 @@ class TrainProgress:
     wait_fraction: float  # of the training time spent waiting for batches
     eta_s: float
     epoch_ended: bool
+    maps: str  # where the maps are, how large and why
+    loaded: float  # fraction of them read into memory; training begins at 1
 
     def line(self) -> str:
         """Returns the report as one line of text."""
+        if self.loaded < 1.0:
+            return f"{self.maps}  {100 * self.loaded:5.1f} % read"
         validation = "-" if self.validation_mpjpe_mm is None else f"{self.validation_mpjpe_mm:.1f}"
         return (
             f"epoch {self.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}"
@@ -39,6 +47,33 @@ class TrainProgress:
 
 
 Report = Callable[[TrainProgress], None]
+
+
+def loading(placement: Placement, loaded: float, *, epoch: int, num_epochs: int) -> TrainProgress:
+    """Returns the report of maps on their way into memory, after `epoch` finished epochs."""
+    return TrainProgress(
+        epoch=epoch,
+        num_epochs=num_epochs,
+        fraction=epoch / num_epochs,
+        loss_mm=math.nan,
+        validation_mpjpe_mm=None,
+        is_best=False,
+        lr=math.nan,
+        samples_per_s=0.0,
+        wait_fraction=0.0,
+        eta_s=math.nan,
+        epoch_ended=False,
+        maps=placement.line(),
+        loaded=loaded,
+    )
+
+
+def mean_wait_fraction(history: Sequence[Mapping[str, Any]]) -> float:
+    """Share of the time of all training steps in the log that was spent waiting for batches."""
+    # An epoch has always equally many samples; its rate is rounded to tenths.
+    times = [1.0 / max(entry["samples_per_s"], 0.1) for entry in history]
+    waits = [t * entry["wait_fraction"] for t, entry in zip(times, history, strict=True)]
+    return sum(waits) / sum(times) if times else 0.0
 
 
 def format_duration(seconds: float) -> str:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from cache import CacheReader
 from lifter import param_groups
 from lifter.config import LifterConfig
 from stages.lift.averages import WeightAverage
-from stages.lift.batches import LiftData
 from stages.lift.checkpoints import (
     RunDescription,
     build_model,
@@ -26,12 +23,12 @@ from stages.lift.checkpoints import (
 from stages.lift.config import TrainConfig
 from stages.lift.devices import torch_settings, use_device
 from stages.lift.epoch import EpochReport, run_epoch
-from stages.lift.errors import EmptySplit, LiftError, NotFiniteLoss
 from stages.lift.identity import describe
 from stages.lift.levels import level_names
 from stages.lift.optimizer import build_optimizer
-from stages.lift.predictions import predict_mm
-from stages.lift.progress import Clock, Report, TrainProgress
+from stages.lift.progress import Clock, Report, TrainProgress, loading, mean_wait_fraction
+from stages.lift.residency import Placement
+from stages.lift.rundata import check_splits, open_data
 from stages.lift.rundir import (
     CURVES_FILE,
     STATE_FILE,
@@ -40,8 +37,8 @@ from stages.lift.rundir import (
     open_run,
     write_log,
 )
-from stages.lift.samples import METRES_PER_MM, splits_of
 from stages.lift.state import TrainState
+from stages.lift.validation import validate
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,18 @@ class TrainSummary:
     dropped_rows: Mapping[str, Mapping[str, int]]
     resumed_from: int | None  # epochs that were already finished
     seconds: float
-    up_to_date: bool  # nothing was left to do
+    placement: Placement | None  # where the maps were; None if nothing was left to do
+    wait_fraction: float  # of the time of all training steps spent waiting for batches
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether nothing was left to do."""
+        return self.placement is None
+
+    def feeding(self) -> str:
+        """Returns in one line where the maps were and how long training waited for batches."""
+        maps = f"{self.placement.line()}; " if self.placement else ""
+        return f"{maps}{100 * self.wait_fraction:.1f} % of the training time spent waiting for data"
 
 
 def train(
@@ -77,11 +85,12 @@ def train(
         EmptySplit: no usable rows to train on or to choose the best epoch on.
         RunMismatch: the directory holds another run, or another process trains in it.
         NotFiniteLoss: the loss became NaN or infinite; the last saved epoch stays.
+        DoesNotFit: `config.residency` names a memory that is too small for the maps.
         LiftError: a configuration that does not fit the store.
         RunWriteError: the directory cannot be written.
     """
     run_dir = Path(run_dir)
-    _check_splits(config, reader)
+    check_splits(config, reader)
     with open_run(run_dir), torch_settings(config.threads):
         return _Training(config, lifter_config, reader, run_dir).run(progress)
 
@@ -103,28 +112,8 @@ class _Training:
         names = level_names(lifter_config, reader)
         trained_on = describe(reader, config.data, names)
         model = build_model(lifter_config, trained_on).to(self.device)
-        pin = self.device.type == "cuda"
-        self.data = LiftData(
-            reader,
-            config.data.train_split,
-            config=config.data,
-            level_names=names,
-            flipped=config.flip,
-            pin=pin,
-        )
-        self.validation = (
-            LiftData(
-                reader,
-                config.data.validation_split,
-                config=config.data,
-                level_names=names,
-                flipped=config.validation_flip,
-                pin=pin,
-            )
-            if config.data.validation_split in splits_of(reader)
-            else None
-        )
-        self.steps_per_epoch = -(-len(self.data) // config.batch_size)
+        self.data = open_data(config, reader, names, self.device)
+        self.steps_per_epoch = -(-len(self.data.training) // config.batch_size)
         steps = config.steps or config.epochs * self.steps_per_epoch
         self.num_epochs = -(-steps // self.steps_per_epoch)
         self.num_steps = self.num_epochs * self.steps_per_epoch
@@ -138,11 +127,7 @@ class _Training:
             parameter_groups={
                 name: sum(p.numel() for p in group) for name, group in param_groups(model).items()
             },
-            dropped_rows={
-                data.samples.split: dict(data.samples.dropped)
-                for data in (self.data, self.validation)
-                if data
-            },
+            dropped_rows=self.data.dropped_rows,
             versions=versions(),
         )
 
@@ -154,12 +139,13 @@ class _Training:
         if claim(self.run_dir, self.description) and state_path.exists():
             state.restore(state_path)
             resumed_from = state.epoch
-        up_to_date = state.epoch == self.num_epochs and (self.run_dir / CURVES_FILE).exists()
-        if not up_to_date:
+        placement = None
+        if state.epoch < self.num_epochs or not (self.run_dir / CURVES_FILE).exists():
             write_log(self.run_dir, state.history)
+            placement = self._place_maps(progress)
             clock = Clock(steps_done=state.epoch * self.steps_per_epoch, num_steps=self.num_steps)
             while state.epoch < self.num_epochs:
-                self._epoch(clock, progress)
+                self._epoch(clock, placement, progress)
                 if state.epoch % config.save_every == 0 or state.epoch == self.num_epochs:
                     state.save(state_path)
             self._finish()
@@ -173,28 +159,39 @@ class _Training:
             dropped_rows=self.description.dropped_rows,
             resumed_from=resumed_from,
             seconds=time.perf_counter() - began,
-            up_to_date=up_to_date,
+            placement=placement,
+            wait_fraction=mean_wait_fraction(state.history),
         )
 
-    def _epoch(self, clock: Clock, progress: Report | None) -> None:
+    def _place_maps(self, progress: Report | None) -> Placement:
+        epoch = self.state.epoch
+
+        def report(placement: Placement, loaded: float) -> None:
+            if progress:
+                progress(loading(placement, loaded, epoch=epoch, num_epochs=self.num_epochs))
+
+        passes = self.num_epochs - epoch
+        return self.data.place(self.config, self.device, passes=passes, report=report)
+
+    def _epoch(self, clock: Clock, placement: Placement, progress: Report | None) -> None:
         state, config = self.state, self.config
         number = state.epoch + 1
         first_step = state.epoch * self.steps_per_epoch
         result = None
         for result in run_epoch(
             state,
-            self.data,
+            self.data.training,
             config=config,
             device=self.device,
             steps_per_epoch=self.steps_per_epoch,
             num_steps=self.num_steps,
         ):
             if progress and not result.ended:
-                progress(self._report(number, result, clock))
+                progress(self._report(number, result, clock, placement))
         assert result is not None
         assert result.ended
         state.epoch = number
-        validation_mm = self._validate() if self._is_validated(number) else None
+        validation_mm = self._validate(number)
         is_best = self._keep_best(number, validation_mm)
         entry = {
             "epoch": number,
@@ -205,15 +202,18 @@ class _Training:
             "lr": result.lr,
             "samples_per_s": round(result.samples_per_s, 1),
             "wait_fraction": round(result.wait_fraction, 4),
+            "maps_on": placement.place,
             "elapsed_s": round(clock.elapsed_s(), 3),
         }
         state.history.append(entry)
         append_log(self.run_dir, entry)
         if progress:
-            report = self._report(number, result, clock)
+            report = self._report(number, result, clock, placement)
             progress(replace(report, validation_mpjpe_mm=validation_mm, is_best=is_best))
 
-    def _report(self, epoch: int, result: EpochReport, clock: Clock) -> TrainProgress:
+    def _report(
+        self, epoch: int, result: EpochReport, clock: Clock, placement: Placement
+    ) -> TrainProgress:
         step = (epoch - 1) * self.steps_per_epoch + result.steps
         return TrainProgress(
             epoch=epoch,
@@ -227,35 +227,15 @@ class _Training:
             wait_fraction=result.wait_fraction,
             eta_s=clock.eta_s(step),
             epoch_ended=result.ended,
+            maps=placement.line(),
+            loaded=1.0,
         )
 
-    def _is_validated(self, epoch: int) -> bool:
-        return self.validation is not None and (
-            epoch % self.config.eval_every == 0 or epoch == self.num_epochs
-        )
-
-    def _validate(self) -> float:
-        """MPJPE [mm] of the kept weights on the validation split."""
-        assert self.validation is not None
-        samples = self.validation.samples
-        average = self.state.average
-        with average.put_into(self.state.model) if average else nullcontext():
-            predicted_mm = predict_mm(
-                self.state.model,
-                self.validation,
-                batch_size=self.config.batch_size,
-                flip_average=self.config.validation_flip,
-                device=self.device,
-                prefetch_batches=self.config.prefetch_batches,
-            )
-        error_mm = np.linalg.norm(predicted_mm - samples.target_m[0] / METRES_PER_MM, axis=-1)
-        mpjpe_mm = float(error_mm[samples.valid[0]].mean())
-        if not np.isfinite(mpjpe_mm):
-            raise NotFiniteLoss(
-                f"The validation error became {mpjpe_mm} after epoch {self.state.epoch}."
-                " Lower train.lr or set train.grad_clip=1.0."
-            )
-        return mpjpe_mm
+    def _validate(self, epoch: int) -> float | None:
+        data, config = self.data.validation, self.config
+        if data is None or (epoch % config.eval_every and epoch != self.num_epochs):
+            return None
+        return validate(self.state, data, config, self.device)
 
     def _keep_best(self, epoch: int, validation_mm: float | None) -> bool:
         state = self.state
@@ -278,18 +258,3 @@ class _Training:
         last = self.run_dir / WEIGHTS_FILES["last"]
         write_weights(last, self.state.weights(), epoch=self.state.epoch)
         plot_curves({self.run_dir.name: self.state.history}, self.run_dir / CURVES_FILE)
-
-
-def _check_splits(config: TrainConfig, reader: CacheReader) -> None:
-    data, present = config.data, splits_of(reader)
-    for name in (data.train_split, data.validation_split):
-        if name.startswith("test"):
-            raise LiftError(
-                f"The split {name!r} is a test split: nothing is trained or chosen on it."
-                " Set train.data.train_split and train.data.validation_split to others."
-            )
-    if config.select == "best" and data.validation_split not in present:
-        raise EmptySplit(
-            f"The best epoch is chosen on the split {data.validation_split!r}, but the store has"
-            f" {', '.join(present) or 'no rows'}. Hold out some subjects, or set train.select=last."
-        )

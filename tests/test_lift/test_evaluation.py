@@ -11,6 +11,7 @@ from cache import CacheReader, FrameStatus
 from lifter.metrics import mpjve_mm
 from stages.lift import DataConfig, EmptySplit, EvaluateConfig, Evaluation, NotFiniteLoss, evaluate
 from stages.lift.batches import LiftData
+from stages.lift.config import FeedConfig
 from stages.lift.evaluation import evaluation_splits, follows_previous
 from stages.lift.predictions import predict_mm
 from tests.test_lift.oracles import Lopsided, Oracle, Symmetric
@@ -118,6 +119,7 @@ def test_the_flipped_prediction_of_a_symmetric_lifter_is_the_plain_one(store: Ca
             batch_size=3,
             flip_average=flip,
             device=torch.device("cpu"),
+            feed=FeedConfig(),
         )
         for flip in (False, True)
     )
@@ -132,6 +134,7 @@ def test_the_flip_test_notices_a_lopsided_lifter(store: CacheReader) -> None:
             batch_size=3,
             flip_average=flip,
             device=torch.device("cpu"),
+            feed=FeedConfig(),
         )
         for flip in (False, True)
     )

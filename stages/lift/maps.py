@@ -1,0 +1,202 @@
+"""Where the maps of batches come from: the store, memory, or nowhere."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cache import CacheReader
+
+LOAD_BYTES = 64 << 20
+
+
+class MapSource(Protocol):
+    """Maps of the samples of one split; usable from several threads."""
+
+    def gather(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> list[Tensor]:
+        """Returns a map [B, H, W, C] per level, of the samples [B] in the views [B]."""
+
+    def recycle(self, levels: list[Tensor]) -> None:
+        """Takes the maps of a batch back; nobody may read them any more."""
+
+
+class BatchMemory:
+    """Tensors [B, H, W, C] per level, used again where that is faster.
+
+    A fresh tensor of this size costs a page fault per 4 kB, several times the copy into it. Page-
+    locked memory is never handed back here: its copy to a GPU may still be under way, and torch
+    itself uses it again once that has ended.
+    """
+
+    def __init__(self, reader: CacheReader, level_names: Sequence[str], *, pin: bool) -> None:
+        self.level_names = tuple(level_names)
+        self._shapes = [reader.levels[name].map_shape for name in level_names]
+        self._dtypes = [torch_dtype(reader, name) for name in level_names]
+        self._pin = pin
+        # By rows: the last batch of a pass is shorter. Tensors stay whole, for their alignment is
+        # part of what decides float words.
+        self._free: defaultdict[int, deque[list[Tensor]]] = defaultdict(deque)
+
+    def take(self, num_rows: int) -> list[Tensor]:
+        """Returns tensors of `num_rows` rows; their values are left over."""
+        try:
+            return self._free[num_rows].pop()
+        except IndexError:
+            return [
+                torch.empty((num_rows, *shape), dtype=dtype, pin_memory=self._pin)
+                for shape, dtype in zip(self._shapes, self._dtypes, strict=True)
+            ]
+
+    def give(self, levels: list[Tensor]) -> None:
+        """Takes tensors back."""
+        if levels and not self._pin:
+            self._free[len(levels[0])].append(levels)
+
+
+class StoredMaps:
+    """Reads every batch from the store."""
+
+    def __init__(
+        self,
+        reader: CacheReader,
+        rows: NDArray[np.int64],  # [n] of the store
+        level_names: Sequence[str],
+        *,
+        pin: bool,
+    ) -> None:
+        self._reader, self._rows = reader, rows
+        self._memory = BatchMemory(reader, level_names, pin=pin)
+
+    def gather(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> list[Tensor]:
+        """Returns the maps in host memory."""
+        levels = self._memory.take(len(chosen))
+        names = self._memory.level_names
+        if names:
+            out = {name: level.numpy() for name, level in zip(names, levels, strict=True)}
+            self._reader.read(self._rows[chosen], levels=names, view=views, out=out)
+        return levels
+
+    def recycle(self, levels: list[Tensor]) -> None:
+        """Keeps the memory for another batch."""
+        self._memory.give(levels)
+
+
+class ResidentMaps:
+    """Holds the maps of the samples in memory, on the host or on a CUDA device.
+
+    Args:
+        reader: where they are read from, once.
+        rows: [n] of the store.
+        level_names: the levels to hold.
+        num_views: the first views of the store, 1 or 2.
+        device: where they are held; batches are gathered there.
+        pin: whether batches on the host are to lie in page-locked memory.
+        report: called with the number of bytes of every step of reading.
+    """
+
+    def __init__(
+        self,
+        reader: CacheReader,
+        rows: NDArray[np.int64],
+        level_names: Sequence[str],
+        *,
+        num_views: int,
+        device: torch.device,
+        pin: bool,
+        report: Callable[[int], None],
+    ) -> None:
+        self._device, self._num_views, self._pin = device, num_views, pin
+        self._memory = BatchMemory(reader, level_names, pin=pin)
+        self._levels = [  # [n * V, H, W, C], the views of a sample side by side
+            torch.empty(
+                (len(rows) * num_views, *reader.levels[name].map_shape),
+                dtype=torch_dtype(reader, name),
+                device=device,
+            )
+            for name in level_names
+        ]
+        self._load(reader, rows, report)
+
+    def gather(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> list[Tensor]:
+        """Returns the maps, where they are held."""
+        places = torch.from_numpy(chosen * self._num_views + views)
+        if self._device.type == "cpu":
+            levels = self._memory.take(len(chosen))
+            for held, level in zip(self._levels, levels, strict=True):
+                torch.index_select(held, 0, places, out=level)
+            return levels
+        # Queued behind the training step on the same stream; from page-locked memory, so that this
+        # thread does not wait for the step.
+        places = places.pin_memory().to(self._device, non_blocking=True)
+        return [held.index_select(0, places) for held in self._levels]
+
+    def recycle(self, levels: list[Tensor]) -> None:
+        """Keeps the memory of a batch on the host for another one."""
+        if self._device.type == "cpu":
+            self._memory.give(levels)
+
+    def _load(
+        self, reader: CacheReader, rows: NDArray[np.int64], report: Callable[[int], None]
+    ) -> None:
+        row_bytes = sum(held[: self._num_views].nbytes for held in self._levels)
+        step = max(1, LOAD_BYTES // row_bytes)
+        names, views = self._memory.level_names, np.arange(self._num_views)
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            places = slice(start * self._num_views, (start + len(some)) * self._num_views)
+            parts = [held[places] for held in self._levels]
+            targets = parts
+            if self._device.type != "cpu":
+                targets = self._memory.take(len(some) * self._num_views)
+            reader.read(
+                np.repeat(some, self._num_views),
+                levels=names,
+                view=np.tile(views, len(some)),
+                out={name: target.numpy() for name, target in zip(names, targets, strict=True)},
+            )
+            if targets is not parts:
+                for part, target in zip(parts, targets, strict=True):
+                    part.copy_(target)
+            report(sum(part.nbytes for part in parts))
+
+
+class ZeroMaps:
+    """Maps without content, for lifters that are to see none."""
+
+    def __init__(
+        self, reader: CacheReader, level_names: Sequence[str], *, device: torch.device
+    ) -> None:
+        self._shapes = [
+            (reader.levels[name].map_shape, torch_dtype(reader, name)) for name in level_names
+        ]
+        self._device = device
+        self._zeros: dict[int, list[Tensor]] = {}
+
+    def gather(
+        self,
+        chosen: NDArray[np.int64],
+        views: NDArray[np.int64],  # noqa: ARG002 - zero in every view
+    ) -> list[Tensor]:
+        """Returns zeros, the same ones for every batch: maps are frozen."""
+        if len(chosen) not in self._zeros:
+            self._zeros[len(chosen)] = [
+                torch.zeros((len(chosen), *shape), dtype=dtype, device=self._device)
+                for shape, dtype in self._shapes
+            ]
+        return self._zeros[len(chosen)]
+
+    def recycle(self, levels: list[Tensor]) -> None:
+        """Leaves them for the next batch."""
+
+
+def torch_dtype(reader: CacheReader, name: str) -> torch.dtype:
+    """Returns the type of a level's maps as they are read."""
+    dtype = getattr(torch, reader.level_dtype(name).name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype

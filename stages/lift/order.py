@@ -1,0 +1,52 @@
+"""The order of an epoch, and whose maps a sample sees: functions of a random generator alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.lift.errors import LiftError
+
+
+def shuffle_samples(
+    rows: NDArray[np.int64],  # [n] of the store, ascending
+    rng: np.random.Generator,
+    *,
+    block_rows: int,
+    window_blocks: int,
+) -> NDArray[np.int64]:  # [n]
+    """Returns the positions in `rows` in random order.
+
+    Rows that are read in blocks are mixed inside a window of blocks, so that a block is decoded
+    about once in an epoch; `block_rows=1` mixes all of them.
+    """
+    if block_rows == 1:
+        return rng.permutation(len(rows))
+    from cache.shuffle import shuffled
+
+    order = shuffled(rows, rng, block_rows=block_rows, window_blocks=window_blocks)
+    return np.searchsorted(rows, order).astype(np.int64)
+
+
+def draw_donors(clips: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Returns for each of `n` samples another one, each chosen once, of another clip if possible.
+
+    `clips` [n] are clip codes. A donor is of another clip unless one clip holds more than half of
+    the samples; it is never the sample itself. Raises `LiftError` for a single sample.
+    """
+    num_samples = len(clips)
+    if num_samples < 2:
+        raise LiftError("Shuffled context needs at least two samples in the split, but it has one.")
+    # Clips in random order, frames in random order inside a clip: a rotation by at least the
+    # longest clip leaves every clip.
+    codes, inverse, counts = np.unique(clips, return_inverse=True, return_counts=True)
+    clip_rank = rng.permutation(len(codes))[inverse]
+    order = np.lexsort((rng.random(num_samples), clip_rank))
+    longest = int(counts.max())
+    low, high = (longest, num_samples - longest)
+    if low > high:
+        low, high = 1, num_samples - 1
+    shift = int(rng.integers(low, high + 1))
+    donors = np.empty(num_samples, dtype=np.int64)
+    donors[order] = np.roll(order, -shift)
+    return donors

@@ -1,0 +1,86 @@
+"""The splits that a training run reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from cache import CacheReader
+from stages.lift.batches import LiftData
+from stages.lift.config import TrainConfig
+from stages.lift.errors import EmptySplit, LiftError
+from stages.lift.residency import Placement, place_maps
+from stages.lift.samples import splits_of
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What is trained on, and what the best epoch is chosen on if there is such a split."""
+
+    training: LiftData
+    validation: LiftData | None
+
+    @property
+    def dropped_rows(self) -> dict[str, dict[str, int]]:
+        """Rows left out, by split and reason."""
+        return {data.samples.split: dict(data.samples.dropped) for data in self._splits()}
+
+    def place(
+        self,
+        config: TrainConfig,
+        device: torch.device,
+        *,
+        passes: int,
+        report: Callable[[Placement, float], None],
+    ) -> Placement:
+        """Reads the maps of both splits into one place, as configured, and returns it."""
+        return place_maps(
+            self._splits(), config.residency, device=device, passes=passes, report=report
+        )
+
+    def _splits(self) -> list[LiftData]:
+        return [data for data in (self.training, self.validation) if data]
+
+
+def open_data(
+    config: TrainConfig, reader: CacheReader, level_names: Sequence[str], device: torch.device
+) -> RunData:
+    """Returns the samples of both splits; their maps stay in the store.
+
+    Raises `EmptySplit` for a split without usable rows, `LiftError` for a configuration that does
+    not fit the store.
+    """
+
+    def split(name: str, *, flipped: bool) -> LiftData:
+        return LiftData(
+            reader,
+            name,
+            config=config.data,
+            level_names=level_names,
+            flipped=flipped,
+            device=device,
+        )
+
+    training = split(config.data.train_split, flipped=config.flip)
+    validation = None
+    if config.data.validation_split in splits_of(reader):
+        validation = split(config.data.validation_split, flipped=config.validation_flip)
+    return RunData(training, validation)
+
+
+def check_splits(config: TrainConfig, reader: CacheReader) -> None:
+    """Raises `LiftError` for a test split, `EmptySplit` if there is none to choose on."""
+    data, present = config.data, splits_of(reader)
+    for name in (data.train_split, data.validation_split):
+        if name.startswith("test"):
+            raise LiftError(
+                f"The split {name!r} is a test split: nothing is trained or chosen on it."
+                " Set train.data.train_split and train.data.validation_split to others."
+            )
+    if config.select == "best" and data.validation_split not in present:
+        raise EmptySplit(
+            f"The best epoch is chosen on the split {data.validation_split!r}, but the store has"
+            f" {', '.join(present) or 'no rows'}. Hold out some subjects, or set train.select=last."
+        )
