@@ -23,6 +23,7 @@ from cache.schema import (
     LevelSpec,
     choose_shard_rows,
 )
+from cache.shuffle import shuffled
 from cache.skeletons import SKELETONS, Skeleton, convert_keypoints, get_skeleton
 from cache.verify import Problem, VerifyReport, verify
 from cache.writer import CacheWriter, ChunkData
@@ -55,6 +56,7 @@ __all__ = [
     "convert_keypoints",
     "get_skeleton",
     "project",
+    "shuffled",
     "verify",
     "world_to_camera",
 ]

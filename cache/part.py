@@ -2,37 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache import schema
+from cache.blocks import BlockMaps
 from cache.errors import CacheCorrupt, CacheIncomplete
 from cache.header import read_header
 from cache.ledger import Ledger
+from cache.local_maps import LocalMaps
 from cache.schema import LevelSpec
-from cache.shard_files import ShardFiles, damage_message
-from cache.shards import DamagedBytes, map_is_intact, parse_chunk
+from cache.shard_files import OpenFiles, damage_message
+from cache.shards import Bytes, DamagedBytes, parse_chunk, parse_shard_index, shard_index_bytes
 from cache.storage import Storage
 from cache.store import PlanTable
+from cache.threads import QUEUE_DEPTH, copying_threads
+from cache.zarr_maps import ObjectBlocks, ZarrBlocks, shard_key
 
 _MAX_LISTED_CHUNKS = 8
+# What differs between stores of the same values.
+_NOT_JOINED = ("num_rows", "shard_rows", "codec", "inner_rows")
+
+
+class Maps(Protocol):
+    """A way of reading feature maps."""
+
+    @property
+    def block_rows(self) -> int:
+        """Rows that are read together; 1 if any order is equally fast."""
+
+    def gather(
+        self,
+        levels: Sequence[int],
+        rows: NDArray[np.intp],
+        views: NDArray[np.intp],
+        *,
+        targets: Sequence[Bytes],
+        positions: NDArray[np.intp],
+    ) -> None:
+        """Copy maps `[B]` of levels, by number, to `targets[level][positions]`, as bytes."""
 
 
 class StorePart:
-    """A store opened for reading; rows are its own, from 0."""
+    """A store opened for reading; rows are its own, from 0.
 
-    def __init__(self, storage: Storage, files: ShardFiles) -> None:
+    Args:
+        storage: where it lies.
+        open_files: shared with the stores that are joined with it.
+        queue_depth: reads that wait for the disk or the network at once.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        open_files: OpenFiles | None = None,
+        *,
+        queue_depth: int = QUEUE_DEPTH,
+    ) -> None:
         self.storage = storage
         self.location = storage.location
         self.header = read_header(storage)
         self.spec = self.header.spec
         self.ledger = Ledger(storage, self.spec.num_chunks)
-        self._files = files
-        self._committed = self.ledger.committed()
+        self._open_files = OpenFiles() if open_files is None else open_files
+        self._queue_depth = queue_depth
+        self._committed = self._look()
 
     @cached_property
     def table(self) -> PlanTable:
@@ -42,34 +80,43 @@ class StorePart:
     def joinable(self) -> dict[str, Any]:
         """What must be equal in stores that are joined."""
         header = self.header.to_json()
-        layout = {k: v for k, v in header["spec"].items() if k not in ("num_rows", "shard_rows")}
+        layout = {k: v for k, v in header["spec"].items() if k not in _NOT_JOINED}
         return {
             "feature_identity": header["feature_identity"],
             "label_skeleton": header["label_skeleton"],
             "spec": layout,
+            "scales": self.header.scales,
         }
+
+    def scales(self, level: LevelSpec) -> NDArray[np.float32] | None:
+        """`[C]` what a level's 8-bit codes are multiplied by; None for numbers that stand as is."""
+        scale = self.header.scales.get(level.name)
+        return None if scale is None else np.array(scale, dtype=np.float32)
 
     def committed_rows(self) -> NDArray[np.bool_]:
         """`[N]` rows that can be read, looked up now."""
-        self._committed = self.ledger.committed()
-        chunks = np.zeros(self.spec.num_chunks, dtype=np.bool_)
-        chunks[list(self._committed)] = True
-        return np.repeat(chunks, self.spec.shard_rows)[: self.spec.num_rows]
+        self._committed = self._look()
+        return np.repeat(self._committed, self.spec.shard_rows)[: self.spec.num_rows]
 
-    def require(self, chunks: Iterable[int]) -> None:
+    def require(self, chunks: NDArray[np.integer[Any]]) -> None:
         """Raise `CacheIncomplete` unless the chunks are committed; looks again before it does."""
-        wanted = set(chunks)
-        if wanted <= self._committed:
+        if self._committed[chunks].all():
             return
-        self._committed = self.ledger.committed()
-        missing = sorted(wanted - self._committed)
+        self._committed = self._look()
+        missing = np.unique(chunks[~self._committed[chunks]]).tolist()
         if missing:
             listed = ", ".join(map(str, missing[:_MAX_LISTED_CHUNKS]))
             raise CacheIncomplete(
-                f"{self.location} has {len(self._committed)} of {self.spec.num_chunks} chunks "
+                f"{self.location} has {self._committed.sum()} of {self.spec.num_chunks} chunks "
                 f"(missing {listed}{', ...' if len(missing) > _MAX_LISTED_CHUNKS else ''}). "
                 "Run the same 'posecache extract' again to resume"
             )
+
+    def _look(self) -> NDArray[np.bool_]:
+        """`[num_chunks]` committed chunks, from a fresh listing."""
+        committed = np.zeros(self.spec.num_chunks, dtype=np.bool_)
+        committed[list(self.ledger.committed())] = True
+        return committed
 
     def chunk_array(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape of one row and dtype of an array that chunk tasks write beside the features."""
@@ -90,16 +137,49 @@ class StorePart:
     def chunk_rows(self, name: str, rows: NDArray[np.intp]) -> NDArray[Any]:
         """`[B, ...]` rows of an array that chunk tasks write beside the features."""
         chunks, places = np.unique(rows // self.spec.shard_rows, return_inverse=True)
-        self.require(chunks.tolist())
+        self.require(chunks)
         shape, dtype = self.chunk_array(name)
         stacked = np.empty((len(chunks), self.spec.shard_rows, *shape), dtype=dtype)
         for place, chunk in enumerate(chunks.tolist()):
             stacked[place] = self.read_chunk(name, chunk)
         return stacked[places, rows % self.spec.shard_rows]
 
+    def read_shard(self, level: LevelSpec, chunk: int) -> tuple[Bytes, list[int]]:
+        """Bytes of a raw shard, and the offset of map `row * V + view`; raises `CacheCorrupt`."""
+        rows = self.spec.chunk_rows(chunk)
+        key = shard_key(level, chunk)
+        num_maps = len(rows) * self.spec.num_views
+        try:
+            content = self.storage.read(key)
+            offsets = parse_shard_index(
+                content[-shard_index_bytes(self.spec.shard_rows, self.spec.num_views) :],
+                file_bytes=len(content),
+                num_maps=num_maps,
+                map_size_bytes=schema.map_bytes(level, self.spec.dtype),
+            )
+        except (OSError, DamagedBytes) as error:
+            raise CacheCorrupt(
+                damage_message(self.location, level.name, chunk, rows, str(error))
+            ) from error
+        return np.frombuffer(content, dtype=np.uint8), offsets[:num_maps].tolist()
+
+    @cached_property
+    def maps(self) -> Maps:
+        """The feature maps, by the way of reading that fits the store."""
+        folder = self.storage.folder
+        if folder is not None and self.spec.is_mappable:
+            return LocalMaps(
+                self.location, folder, self.spec, self._open_files, queue_depth=self._queue_depth
+            )
+        kind = ObjectBlocks if self.spec.is_mappable else ZarrBlocks
+        source = kind(self.storage, self.spec)
+        # Decoding needs processors, not patience.
+        depth = self._queue_depth if folder is None else copying_threads()
+        return BlockMaps(source, self.spec, queue_depth=depth)
+
     def gather(
         self,
-        levels: Iterable[LevelSpec],
+        levels: Sequence[LevelSpec],
         rows: NDArray[np.intp],
         views: NDArray[np.intp],
         *,
@@ -117,42 +197,19 @@ class StorePart:
 
         Raises:
             CacheIncomplete: a row is not committed.
-            CacheCorrupt: a map fails its checksum, tested on first touch.
+            CacheCorrupt: a map is damaged; checksums are tested on first touch.
         """
-        chunks, slots = np.divmod(rows, self.spec.shard_rows)
-        slots = slots * self.spec.num_views + views
-        order = np.argsort(chunks, kind="stable")
-        wanted = (positions[order].tolist(), chunks[order].tolist(), slots[order].tolist())
-        self.require(wanted[1])
-        for level in levels:
-            # Slices of a memoryview copy 1.2 to 2 times as fast as rows of numpy arrays.
-            self._copy_maps(level, out[level.name].reshape(-1).view(np.uint8).data, *wanted)
-
-    def _copy_maps(
-        self,
-        level: LevelSpec,
-        target: memoryview,
-        positions: list[int],
-        chunks: list[int],
-        slots: list[int],
-    ) -> None:
-        size = schema.map_bytes(level, self.spec.dtype)
-        current = -1
-        for position, chunk, slot in zip(positions, chunks, slots, strict=True):
-            if chunk != current:
-                shard = self._files.get(self.location, self.spec, level, chunk)
-                current, source = chunk, shard.source
-                offsets, checked = shard.offsets, shard.checked
-            offset = offsets[slot]
-            target[position * size : (position + 1) * size] = source[offset : offset + size]
-            if not checked[slot]:
-                if not map_is_intact(shard.data, offset, size):
-                    row, view = divmod(slot, self.spec.num_views)
-                    row += chunk * self.spec.shard_rows
-                    reason = f"the {self.spec.views[view]} view fails its checksum"
-                    raise CacheCorrupt(
-                        damage_message(
-                            self.location, level.name, chunk, range(row, row + 1), reason
-                        )
-                    )
-                checked[slot] = 1
+        if not rows.size or not levels:
+            return
+        self.require(rows // self.spec.shard_rows)
+        known = list(self.spec.levels)
+        targets = [
+            out[level.name].view(np.uint8).reshape(len(out[level.name]), -1) for level in levels
+        ]
+        self.maps.gather(
+            [known.index(level) for level in levels],
+            rows,
+            views,
+            targets=targets,
+            positions=positions,
+        )

@@ -12,14 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from cache import schema
 from cache.cameras import Camera
-from cache.errors import CacheError, CacheMismatch
-from cache.fingerprint import diff_identities
+from cache.errors import CacheError
+from cache.joining import joined_index, refuse_unlike
 from cache.part import StorePart
 from cache.plan import IndexColumn
 from cache.schema import CacheSpec, LevelSpec
-from cache.shard_files import ShardFiles
+from cache.shard_files import OpenFiles
 from cache.skeletons import Skeleton, get_skeleton
 from cache.storage import Location, open_storage
+from cache.threads import QUEUE_DEPTH
 
 
 class CacheReader:
@@ -30,6 +31,7 @@ class CacheReader:
     Args:
         locations: folder or URL of a store, or several.
         allow_incomplete: open a store with missing chunks; `committed()` tells which rows exist.
+        queue_depth: reads that wait for the disk or the network at once.
 
     Raises:
         CacheMissing: no such store.
@@ -39,7 +41,11 @@ class CacheReader:
     """
 
     def __init__(
-        self, locations: Location | Sequence[Location], *, allow_incomplete: bool = False
+        self,
+        locations: Location | Sequence[Location],
+        *,
+        allow_incomplete: bool = False,
+        queue_depth: int = QUEUE_DEPTH,
     ) -> None:
         given = [locations] if isinstance(locations, str | PathLike) else list(locations)
         storages = [open_storage(location) for location in given]
@@ -47,19 +53,25 @@ class CacheReader:
         if not storages or len(set(self._locations)) != len(storages):
             raise CacheError(f"a reader needs one store or several different ones, got {given}")
         self._allow_incomplete = allow_incomplete
-        self._files = ShardFiles()
-        self._parts = [StorePart(storage, self._files) for storage in storages]
-        _refuse_unlike(self._parts)
+        self._queue_depth = queue_depth
+        self._open_files = OpenFiles()
+        self._parts = [
+            StorePart(storage, self._open_files, queue_depth=queue_depth) for storage in storages
+        ]
+        refuse_unlike(self._parts)
         if not allow_incomplete:
             for part in self._parts:
-                part.require(range(part.spec.num_chunks))
+                part.require(np.arange(part.spec.num_chunks))
         self._starts = np.cumsum([0] + [part.spec.num_rows for part in self._parts])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), allow_incomplete=self._allow_incomplete), (self._locations,)
+        opened = partial(
+            type(self), allow_incomplete=self._allow_incomplete, queue_depth=self._queue_depth
+        )
+        return opened, (self._locations,)
 
     @property
     def locations(self) -> tuple[str, ...]:
@@ -95,6 +107,19 @@ class CacheReader:
     def levels(self) -> dict[str, LevelSpec]:
         """Levels by name, finest first."""
         return {level.name: level for level in self.spec.levels}
+
+    def level_dtype(self, name: str) -> np.dtype[Any]:
+        """Type of a level's maps as they are read: that of the store, or 8-bit codes."""
+        return self.spec.level_dtype(self._level(name))
+
+    def scales(self, name: str) -> NDArray[np.float32] | None:
+        """`[C]` what a level's 8-bit codes are multiplied by; None for numbers that stand as is."""
+        return self._parts[0].scales(self._level(name))
+
+    @property
+    def block_rows(self) -> int:
+        """Rows that are read together: 1 if any order is equally fast, else see `shuffled`."""
+        return max(part.maps.block_rows for part in self._parts)
 
     @property
     def feature_identity(self) -> dict[str, Any]:
@@ -138,8 +163,9 @@ class CacheReader:
             IndexError: a row or view does not exist.
         """
         numbers = self._checked_rows(rows)
-        views = np.broadcast_to(np.asarray(view, dtype=np.intp), numbers.shape)
-        if views.size and not 0 <= views.min() <= views.max() < self.spec.num_views:
+        views = np.empty(numbers.shape, dtype=np.intp)
+        views[:] = view
+        if not _within(views, self.spec.num_views):
             raise IndexError(f"view {view!r} of a store with the views {self.views}")
         chosen = self._chosen_levels(levels)
         batch = {level.name: self._out_array(level, len(numbers), out) for level in chosen}
@@ -194,16 +220,7 @@ class CacheReader:
         Clips and cameras of different stores stay different, also where they are called alike:
         their words get the store's number in front.
         """
-        columns = [part.table.index(name) for part in self._parts]
-        if len(columns) == 1:
-            return columns[0]
-        if name == "camera":
-            return _stack(columns, [len(part.table.cameras()) for part in self._parts])
-        if name == "clip":
-            return _stack(columns, [int(column.codes.max()) + 1 for column in columns])
-        if any(column.vocabulary is None for column in columns):
-            return IndexColumn(np.concatenate([column.codes for column in columns]))
-        return IndexColumn.from_words([word for column in columns for word in column.words()])
+        return joined_index(name, self._parts)
 
     def _split(
         self, numbers: NDArray[np.intp]
@@ -238,8 +255,8 @@ class CacheReader:
             raise IndexError(
                 f"rows are a list of whole numbers, got {numbers.dtype} of shape {numbers.shape}"
             )
-        numbers = numbers.astype(np.intp)
-        if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self):
+        numbers = numbers.astype(np.intp, copy=False)
+        if not _within(numbers, len(self)):
             raise IndexError(
                 f"rows run from {numbers.min()} to {numbers.max()}, the reader has {len(self)}"
             )
@@ -251,21 +268,19 @@ class CacheReader:
         return view
 
     def _chosen_levels(self, levels: Sequence[str] | None) -> list[LevelSpec]:
-        known = self.levels
-        if levels is None:
-            return list(known.values())
-        unknown = [name for name in levels if name not in known]
-        if unknown:
+        return [self._level(name) for name in (self.levels if levels is None else levels)]
+
+    def _level(self, name: str) -> LevelSpec:
+        if name not in self.levels:
             raise CacheError(
-                f"{self._locations[0]} has no levels {', '.join(unknown)}, "
-                f"there are {', '.join(known)}"
+                f"{self._locations[0]} has no level {name!r}, there are {', '.join(self.levels)}"
             )
-        return [known[name] for name in levels]
+        return self.levels[name]
 
     def _out_array(
         self, level: LevelSpec, num_rows: int, out: Mapping[str, NDArray[Any]] | None
     ) -> NDArray[Any]:
-        shape, dtype = (num_rows, *level.map_shape), np.dtype(self.spec.dtype)
+        shape, dtype = (num_rows, *level.map_shape), self.spec.level_dtype(level)
         if out is None:
             return np.empty(shape, dtype=dtype)
         array = out[level.name]
@@ -277,29 +292,6 @@ class CacheReader:
         return array
 
 
-def _stack(columns: Sequence[IndexColumn], sizes: Sequence[int]) -> IndexColumn:
-    """Columns one after the other, none sharing a code: column i starts at the sum of the sizes."""
-    starts = np.cumsum([0, *sizes[:-1]])
-    codes = np.concatenate(
-        [column.codes + start for column, start in zip(columns, starts, strict=True)]
-    )
-    vocabularies = [column.vocabulary for column in columns]
-    words = [
-        f"{number}/{word}"
-        for number, vocabulary in enumerate(vocabularies)
-        for word in vocabulary or ()
-    ]
-    return IndexColumn(codes, tuple(words) if None not in vocabularies else None)
-
-
-def _refuse_unlike(parts: Sequence[StorePart]) -> None:
-    """Raise `CacheMismatch` unless all stores have the first one's identity and layout."""
-    first = parts[0]
-    for part in parts[1:]:
-        differing = diff_identities(first.joinable(), part.joinable())
-        if differing:
-            raise CacheMismatch(
-                f"{part.location} cannot be joined with {first.location}:\n  "
-                + "\n  ".join(differing)
-                + "\nExtract both with the same detector, crop and layout"
-            )
+def _within(numbers: NDArray[np.intp], count: int) -> bool:
+    """Whether all lie in `range(count)`; negative ones are huge without their sign."""
+    return not numbers.size or int(numbers.view(np.uintp).max()) < count

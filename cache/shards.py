@@ -95,26 +95,42 @@ def shard_parts(features: NDArray[Any], shard_rows: int) -> Iterator[Bytes | byt
     yield _crc(as_bytes(index))
 
 
+def shard_index_bytes(shard_rows: int, num_views: int) -> int:
+    """Size of the index at the end of a shard, checksum included."""
+    return shard_rows * num_views * _INDEX_ENTRY_BYTES + CRC_BYTES
+
+
 def parse_shard_index(
-    shard: Bytes, *, num_rows: int, num_views: int, shard_rows: int, map_size_bytes: int
-) -> list[int]:
-    """Offset of each map, entry `row * num_views + view`; raises `DamagedBytes`."""
-    index_size = shard_rows * num_views * _INDEX_ENTRY_BYTES
-    body_size = shard.size - index_size - CRC_BYTES
-    if body_size < 0:
-        raise DamagedBytes(f"the file has {shard.size} bytes, less than its index")
-    index_bytes = shard[body_size:-CRC_BYTES]
-    if _crc(index_bytes) != shard[-CRC_BYTES:].tobytes():
+    tail: bytes, *, file_bytes: int, num_maps: int, map_size_bytes: int
+) -> NDArray[np.int64]:
+    """Offset of each map, entry `row * num_views + view`; raises `DamagedBytes`.
+
+    Args:
+        tail: the last `shard_index_bytes` of the file, or less if the file has less.
+        file_bytes: size of the file.
+        num_maps: entries that must point to a map; those behind them have offset -1.
+        map_size_bytes: of each map, without its checksum.
+    """
+    index = tail[:-CRC_BYTES]
+    if _crc(index) != tail[-CRC_BYTES:]:
         raise DamagedBytes("the shard index fails its checksum (truncated or damaged file)")
-    entries = np.frombuffer(index_bytes, dtype="<u8").reshape(-1, 2)[: num_rows * num_views]
-    limit = body_size - map_size_bytes - CRC_BYTES
-    if (entries[:, 1] != map_size_bytes + CRC_BYTES).any() or (entries[:, 0] > max(limit, 0)).any():
+    entries = np.frombuffer(index, dtype="<u8").reshape(-1, 2)
+    offsets = np.full(len(entries), -1, dtype=np.int64)
+    present = entries[:num_maps]
+    step = map_size_bytes + CRC_BYTES
+    limit = file_bytes - len(tail) - step
+    if (present[:, 1] != step).any() or (present[:, 0] > np.uint64(max(limit, 0))).any():
         raise DamagedBytes("the shard index points outside the file")
-    offsets: list[int] = entries[:, 0].tolist()
+    offsets[:num_maps] = present[:, 0]
     return offsets
+
+
+def checksum_fits(data: Bytes, stored: Bytes) -> bool:
+    """Whether the 4 bytes stored behind a map are its checksum."""
+    return _crc(data) == stored.tobytes()
 
 
 def map_is_intact(shard: Bytes, offset: int, map_size_bytes: int) -> bool:
     """Whether the map at `offset` has the checksum that follows it."""
     end = offset + map_size_bytes
-    return _crc(shard[offset:end]) == shard[end : end + CRC_BYTES].tobytes()
+    return checksum_fits(shard[offset:end], shard[end : end + CRC_BYTES])

@@ -11,7 +11,6 @@ from cache import schema
 from cache.errors import CacheCorrupt, PlanError
 from cache.part import StorePart
 from cache.schema import FrameStatus
-from cache.shard_files import ShardFiles
 from cache.shards import all_finite, map_is_intact
 from cache.storage import Location, Storage, open_storage
 
@@ -70,13 +69,12 @@ def verify(
         CacheMissing: there is no store.
         SchemaMismatch: it has another format version.
     """
-    files = ShardFiles()
-    part = StorePart(open_storage(location), files)
+    part = StorePart(open_storage(location))
     committed = sorted(part.ledger.committed())
     bad = list(_plan_problems(part))
     counts = dict.fromkeys((status.name for status in FrameStatus if status != FrameStatus.OK), 0)
     for done, chunk in enumerate(committed, start=1):
-        bad.extend(_chunk_problems(part, files, chunk, counts))
+        bad.extend(_chunk_problems(part, chunk, counts))
         if progress is not None:
             progress(done, len(committed))
     return VerifyReport(
@@ -99,9 +97,7 @@ def _plan_problems(part: StorePart) -> Iterator[Problem]:
         yield Problem(None, schema.LABELS, everything, "the plan is not the one that was written")
 
 
-def _chunk_problems(
-    part: StorePart, files: ShardFiles, chunk: int, counts: dict[str, int]
-) -> Iterator[Problem]:
+def _chunk_problems(part: StorePart, chunk: int, counts: dict[str, int]) -> Iterator[Problem]:
     rows = part.spec.chunk_rows(chunk)
     span = (rows.start, rows.stop - 1)
     for name in schema.chunk_arrays(part.spec, part.header.label_skeleton):
@@ -120,26 +116,26 @@ def _chunk_problems(
                     yield Problem(chunk, name, span, f"status {code} is not defined")
                 elif code != FrameStatus.OK:
                     counts[FrameStatus(code).name] += int(count)
-    yield from _feature_problems(part, files, chunk)
+    yield from _feature_problems(part, chunk)
 
 
-def _feature_problems(part: StorePart, files: ShardFiles, chunk: int) -> Iterator[Problem]:
+def _feature_problems(part: StorePart, chunk: int) -> Iterator[Problem]:
     spec, rows = part.spec, part.spec.chunk_rows(chunk)
     itemsize = np.dtype(spec.dtype).itemsize
     for level in spec.levels:
         name = schema.feature_path(level.name)
         try:
-            shard = files.get(part.location, spec, level, chunk)
+            data, offsets = part.read_shard(level, chunk)
         except CacheCorrupt as error:
             yield Problem(chunk, name, (rows.start, rows.stop - 1), str(error.__cause__))
             continue
         size = schema.map_bytes(level, spec.dtype)
-        for slot, offset in enumerate(shard.offsets):
+        for slot, offset in enumerate(offsets):
             row, view = divmod(slot, spec.num_views)
             row += rows.start
-            if not map_is_intact(shard.data, offset, size):
+            if not map_is_intact(data, offset, size):
                 reason = f"the {spec.views[view]} view fails its checksum"
                 yield Problem(chunk, name, (row, row), reason)
-            elif not all_finite(shard.data[offset : offset + size], itemsize):
+            elif not all_finite(data[offset : offset + size], itemsize):
                 reason = f"the {spec.views[view]} view has numbers that are not finite"
                 yield Problem(chunk, name, (row, row), reason)

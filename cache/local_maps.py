@@ -1,0 +1,148 @@
+"""Feature maps of a raw store in a folder: rows straight from the shard files, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.errors import CacheCorrupt
+from cache.gather import DONE, Batch, gather
+from cache.schema import CRC_BYTES, CacheSpec
+from cache.shard_files import OpenFiles, ShardFiles, damage_message
+from cache.shards import Bytes, checksum_fits
+from cache.threads import copying_threads, share
+
+# A file may be new to the reader, and once more it may be replaced while it is read.
+_ATTEMPTS = 3
+_CHECKED_BYTES_PER_THREAD = 4 << 20
+
+
+class LocalMaps:
+    """Gathers maps by the shard index; each is checked the first time it is read.
+
+    Args:
+        location: of the store, as messages name it.
+        folder: of the store.
+        spec: its layout, with the codec `raw`.
+        open_files: shared with the stores that are joined with it.
+        queue_depth: reads that wait for the disk at once.
+    """
+
+    block_rows = 1
+    """Any order is equally fast."""
+
+    def __init__(
+        self,
+        location: str,
+        folder: Path,
+        spec: CacheSpec,
+        open_files: OpenFiles,
+        *,
+        queue_depth: int,
+    ) -> None:
+        self._location = location
+        self._spec = spec
+        self._files = ShardFiles(folder, spec, open_files)
+        self._queue_depth = queue_depth
+        self._threads = copying_threads()
+        self._all_warm = False
+
+    def gather(
+        self,
+        levels: Sequence[int],
+        rows: NDArray[np.intp],
+        views: NDArray[np.intp],
+        *,
+        targets: Sequence[Bytes],
+        positions: NDArray[np.intp],
+    ) -> None:
+        """Copy maps to `targets[level][positions]`.
+
+        Args:
+            levels: positions in the layout's levels.
+            rows: `[B]` committed rows of this store.
+            views: `[B]`.
+            targets: per level `[.., bytes of a map]`, C-contiguous.
+            positions: `[B]`.
+
+        Raises:
+            CacheCorrupt: a file or a map is damaged.
+        """
+        # In the order of the files: each is opened once, and a disk moves in one direction.
+        places = rows * self._spec.num_views + views
+        order = places.argsort(kind="stable")
+        chunks, slots = np.divmod(places[order], self._spec.shard_rows * self._spec.num_views)
+        files = tuple(self._files.levels[level] for level in levels)
+        shape = (len(levels), len(rows))
+        for _ in range(_ATTEMPTS):
+            batch = Batch(
+                files=files,
+                targets=tuple(targets),
+                chunks=chunks,
+                slots=slots,
+                positions=positions[order],
+                states=np.zeros(shape, dtype=np.uint8),
+                sums=np.empty((*shape, CRC_BYTES), dtype=np.uint8),
+            )
+            outcome = gather(
+                batch,
+                threads=self._threads,
+                queue_depth=self._queue_depth,
+                all_warm=self._all_warm,
+            )
+            self._all_warm = outcome.num_cold == 0
+            if not outcome.num_failed:
+                break
+            self._learn(levels, batch)
+        else:
+            number, row = np.argwhere(batch.states != DONE)[0].tolist()
+            place = (levels[number], int(chunks[row]), int(slots[row]))
+            raise self._damaged_map(*place, "cannot be read")
+        if outcome.num_unchecked:
+            self._check(levels, batch)
+
+    def _learn(self, levels: Sequence[int], batch: Batch) -> None:
+        """Look at the files of maps that could not be copied; raises `CacheCorrupt`."""
+        wanted = set()
+        for number, row in np.argwhere(batch.states != DONE).tolist():
+            level, chunk = levels[number], int(batch.chunks[row])
+            if (level, chunk) in wanted:
+                continue
+            wanted.add((level, chunk))
+            if batch.files[number].shards[chunk]["offsets"]:
+                self._files.forget(level, chunk)
+        self._files.learn(sorted(wanted))
+
+    def _check(self, levels: Sequence[int], batch: Batch) -> None:
+        """Compare the checksums of maps that were not checked before."""
+        remaining = iter(np.argwhere(~batch.is_checked()).tolist())
+
+        def check() -> None:
+            for number, row in remaining:
+                place = (batch.chunks[row], batch.slots[row])
+                if batch.files[number].checked[place]:
+                    continue  # the row before is the same
+                values = batch.targets[number][batch.positions[row]]
+                if not checksum_fits(values, batch.sums[number, row]):
+                    raise self._damaged_map(
+                        levels[number], int(place[0]), int(place[1]), "fails its checksum"
+                    )
+                batch.files[number].checked[place] = True
+
+        share(
+            check,
+            min(self._threads, len(batch.chunks) * batch.row_bytes // _CHECKED_BYTES_PER_THREAD),
+        )
+
+    def _damaged_map(self, level: int, chunk: int, slot: int, reason: str) -> CacheCorrupt:
+        self._files.forget(level, chunk)
+        row, view = divmod(slot, self._spec.num_views)
+        row += chunk * self._spec.shard_rows
+        reason = f"the {self._spec.views[view]} view {reason}"
+        name = self._spec.levels[level].name
+        return CacheCorrupt(
+            damage_message(self._location, name, chunk, range(row, row + 1), reason)
+        )
