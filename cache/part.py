@@ -16,12 +16,19 @@ from cache.header import read_header
 from cache.ledger import Ledger
 from cache.local_maps import LocalMaps
 from cache.schema import LevelSpec
+from cache.shard_blocks import ShardBlocks, shard_key
 from cache.shard_files import OpenFiles, damage_message
-from cache.shards import Bytes, DamagedBytes, parse_chunk, parse_shard_index, shard_index_bytes
+from cache.shards import (
+    Bytes,
+    DamagedBytes,
+    map_offsets,
+    parse_chunk,
+    parse_shard_index,
+    shard_index_bytes,
+)
 from cache.storage import Storage
 from cache.store import PlanTable
 from cache.threads import QUEUE_DEPTH, copying_threads
-from cache.zarr_maps import ObjectBlocks, ZarrBlocks, shard_key
 
 _MAX_LISTED_CHUNKS = 8
 # What differs between stores of the same values.
@@ -75,7 +82,7 @@ class StorePart:
     @cached_property
     def table(self) -> PlanTable:
         """The plan's arrays, opened when first needed."""
-        return PlanTable(self.storage, self.header.label_skeleton)
+        return PlanTable(self.storage, self.header)
 
     def joinable(self) -> dict[str, Any]:
         """What must be equal in stores that are joined."""
@@ -151,12 +158,11 @@ class StorePart:
         num_maps = len(rows) * self.spec.num_views
         try:
             content = self.storage.read(key)
-            offsets = parse_shard_index(
-                content[-shard_index_bytes(self.spec.shard_rows, self.spec.num_views) :],
-                file_bytes=len(content),
-                num_maps=num_maps,
-                map_size_bytes=schema.map_bytes(level, self.spec.dtype),
+            index_bytes = shard_index_bytes(self.spec.shard_rows, self.spec.num_views)
+            entries = parse_shard_index(
+                content[-index_bytes:], file_bytes=len(content), num_chunks=num_maps
             )
+            offsets = map_offsets(entries, schema.map_bytes(level, self.spec.dtype))
         except (OSError, DamagedBytes) as error:
             raise CacheCorrupt(
                 damage_message(self.location, level.name, chunk, rows, str(error))
@@ -171,11 +177,9 @@ class StorePart:
             return LocalMaps(
                 self.location, folder, self.spec, self._open_files, queue_depth=self._queue_depth
             )
-        kind = ObjectBlocks if self.spec.is_mappable else ZarrBlocks
-        source = kind(self.storage, self.spec)
-        # Decoding needs processors, not patience.
+        # Decoding needs processors, waiting for a network needs patience.
         depth = self._queue_depth if folder is None else copying_threads()
-        return BlockMaps(source, self.spec, queue_depth=depth)
+        return BlockMaps(ShardBlocks(self.storage, self.spec), self.spec, queue_depth=depth)
 
     def gather(
         self,

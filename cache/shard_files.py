@@ -16,7 +16,7 @@ from cache import schema
 from cache.errors import CacheCorrupt
 from cache.gather import SHARD_DTYPE, LevelFiles, file_identity, map_file, unmap_file
 from cache.schema import CacheSpec
-from cache.shards import DamagedBytes, parse_shard_index, shard_index_bytes
+from cache.shards import DamagedBytes, map_offsets, parse_shard_index, shard_index_bytes
 from cache.threads import pool
 
 MAX_OPEN_FILES = 512
@@ -122,12 +122,12 @@ class ShardFiles:
         tail_bytes = shard_index_bytes(spec.shard_rows, spec.num_views)
         if hasattr(os, "posix_fadvise"):  # fetch what is asked for and no more
             os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
-        return parse_shard_index(
+        entries = parse_shard_index(
             os.pread(file, tail_bytes, max(0, file_bytes - tail_bytes)),
             file_bytes=file_bytes,
-            num_maps=len(spec.chunk_rows(chunk)) * spec.num_views,
-            map_size_bytes=schema.map_bytes(spec.levels[level], spec.dtype),
+            num_chunks=len(spec.chunk_rows(chunk)) * spec.num_views,
         )
+        return map_offsets(entries, schema.map_bytes(spec.levels[level], spec.dtype))
 
     def _remember(
         self,

@@ -95,34 +95,49 @@ def shard_parts(features: NDArray[Any], shard_rows: int) -> Iterator[Bytes | byt
     yield _crc(as_bytes(index))
 
 
-def shard_index_bytes(shard_rows: int, num_views: int) -> int:
-    """Size of the index at the end of a shard, checksum included."""
-    return shard_rows * num_views * _INDEX_ENTRY_BYTES + CRC_BYTES
+def shard_index_bytes(num_blocks: int, num_views: int) -> int:
+    """Size of the index at the end of a shard of `[blocks, views]` inner chunks, crc included."""
+    return num_blocks * num_views * _INDEX_ENTRY_BYTES + CRC_BYTES
 
 
-def parse_shard_index(
-    tail: bytes, *, file_bytes: int, num_maps: int, map_size_bytes: int
-) -> NDArray[np.int64]:
-    """Offset of each map, entry `row * num_views + view`; raises `DamagedBytes`.
+def parse_index_entries(tail: bytes) -> NDArray[np.int64]:
+    """`[entries, 2]` offset and size of each inner chunk, -1 for one that is not there.
 
     Args:
         tail: the last `shard_index_bytes` of the file, or less if the file has less.
-        file_bytes: size of the file.
-        num_maps: entries that must point to a map; those behind them have offset -1.
-        map_size_bytes: of each map, without its checksum.
+
+    Raises:
+        DamagedBytes: its checksum does not fit.
     """
     index = tail[:-CRC_BYTES]
     if _crc(index) != tail[-CRC_BYTES:]:
         raise DamagedBytes("the shard index fails its checksum (truncated or damaged file)")
-    entries = np.frombuffer(index, dtype="<u8").reshape(-1, 2)
-    offsets = np.full(len(entries), -1, dtype=np.int64)
-    present = entries[:num_maps]
-    step = map_size_bytes + CRC_BYTES
-    limit = file_bytes - len(tail) - step
-    if (present[:, 1] != step).any() or (present[:, 0] > np.uint64(max(limit, 0))).any():
+    return np.frombuffer(index, dtype="<i8").reshape(-1, 2).astype(np.int64)
+
+
+def parse_shard_index(tail: bytes, *, file_bytes: int, num_chunks: int) -> NDArray[np.int64]:
+    """`[entries, 2]` offset and size of each inner chunk; raises `DamagedBytes`.
+
+    Args:
+        tail: the last `shard_index_bytes` of the file, or less if the file has less.
+        file_bytes: size of the file.
+        num_chunks: entries that must point to a chunk; those behind them are -1.
+    """
+    entries = parse_index_entries(tail)
+    entries[num_chunks:] = -1
+    offsets, sizes = entries[:num_chunks].T
+    limit = file_bytes - len(tail)
+    if (offsets < 0).any() or (sizes < CRC_BYTES).any() or (offsets > limit - sizes).any():
         raise DamagedBytes("the shard index points outside the file")
-    offsets[:num_maps] = present[:, 0]
-    return offsets
+    return entries
+
+
+def map_offsets(entries: NDArray[np.int64], map_size_bytes: int) -> NDArray[np.int64]:
+    """Offsets of raw maps, -1 for rows that a shorter shard lacks; raises `DamagedBytes`."""
+    present = entries[entries[:, 0] >= 0]
+    if (present[:, 1] != map_size_bytes + CRC_BYTES).any():
+        raise DamagedBytes("the shard index has maps of another size")
+    return np.ascontiguousarray(entries[:, 0])
 
 
 def checksum_fits(data: Bytes, stored: Bytes) -> bool:
