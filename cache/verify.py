@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def verify(
     bad = list(_plan_problems(part))
     counts = dict.fromkeys((status.name for status in FrameStatus if status != FrameStatus.OK), 0)
     for done, chunk in enumerate(committed, start=1):
-        bad.extend(_chunk_problems(part, chunk, counts))
+        bad.extend(chunk_problems(part, chunk, counts))
         if progress is not None:
             progress(done, len(committed))
     return VerifyReport(
@@ -97,7 +98,11 @@ def _plan_problems(part: StorePart) -> Iterator[Problem]:
         yield Problem(None, schema.LABELS, everything, "the plan is not the one that was written")
 
 
-def _chunk_problems(part: StorePart, chunk: int, counts: dict[str, int]) -> Iterator[Problem]:
+def chunk_problems(
+    part: StorePart, chunk: int, counts: dict[str, int] | None = None
+) -> Iterator[Problem]:
+    """Everything damaged in one chunk, committed or not; unusable rows are added to `counts`."""
+    counts = Counter() if counts is None else counts
     rows = part.spec.chunk_rows(chunk)
     span = (rows.start, rows.stop - 1)
     for name in schema.chunk_arrays(part.spec, part.header.label_skeleton):

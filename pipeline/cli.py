@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+import pipeline.commands.cache_parts  # noqa: F401, its commands are registered with it
 from pipeline import options
 from pipeline.commands.cache import cache_app
 from pipeline.commands.config import config_app
