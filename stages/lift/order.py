@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.shuffle import shuffled
 from stages.lift.errors import LiftError
 
 
@@ -22,8 +23,6 @@ def shuffle_samples(
     """
     if block_rows == 1:
         return rng.permutation(len(rows))
-    from cache.shuffle import shuffled
-
     order = shuffled(rows, rng, block_rows=block_rows, window_blocks=window_blocks)
     return np.searchsorted(rows, order).astype(np.int64)
 

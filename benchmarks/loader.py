@@ -1,0 +1,281 @@
+"""Frames/s that the loader delivers into the training of `capf`, and the share spent waiting.
+
+Run: `python -m benchmarks.loader [--quick] [--store STORE] [--batch B] [--steps N] [--threads N]`.
+Without a store, a random one of the size of HRNet-W32's maps is made in a temporary folder. The
+baseline is the same training step, fed with one batch that is in memory already.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from benchmarks.harness import Row, append_rows, arguments, compared, seconds_of, show
+from cache import (
+    CacheReader,
+    CacheSpec,
+    CacheWriter,
+    ChunkData,
+    IndexColumn,
+    LevelSpec,
+    RowPlan,
+    choose_shard_rows,
+)
+from lifter import build_lifter
+from lifter.config import LifterConfig
+from stages.lift.batches import Batch, LiftData
+from stages.lift.config import TrainConfig
+from stages.lift.epoch import run_epoch
+from stages.lift.optimizer import build_optimizer
+from stages.lift.prefetch import Prefetch, Source
+from stages.lift.residency import place_maps
+from stages.lift.state import TrainState
+
+CPU = torch.device("cpu")
+JOINTS, CROP_SIZE = 17, (256, 192)
+CHANNELS, STRIDES = (32, 64, 128, 256), (4, 8, 16, 32)  # HRNet-W32
+GOAL = 0.95
+Place = Literal["disk", "host"]
+
+
+class Steps:
+    """The first batches of a pass."""
+
+    def __init__(self, batches: Source[Batch], count: int) -> None:
+        self._batches, self._count = batches, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Batch:
+        return self._batches[index]
+
+
+class Repeated(Steps):
+    """The first batch, again and again."""
+
+    def __init__(self, batches: Source[Batch], count: int) -> None:
+        super().__init__(batches, count)
+        self._first = batches[0]
+
+    def __getitem__(self, index: int) -> Batch:
+        return self._first
+
+
+class Feed(LiftData):
+    """The training rows of a store, so many steps of them."""
+
+    def __init__(self, reader: CacheReader, config: TrainConfig, *, steps: int) -> None:
+        super().__init__(
+            reader,
+            config.data.train_split,
+            config=config.data,
+            level_names=tuple(reader.levels),
+            flipped=config.flip,
+        )
+        self.steps = min(steps, len(self) // config.batch_size)
+
+    def training_batches(self, *, batch_size: int, rng: np.random.Generator) -> Steps:
+        """The first batches of an epoch."""
+        return Steps(super().training_batches(batch_size=batch_size, rng=rng), self.steps)
+
+
+class Memory(Feed):
+    """One batch that is never read again: what no loader can beat."""
+
+    def training_batches(self, *, batch_size: int, rng: np.random.Generator) -> Steps:
+        """The first batch of an epoch, as often."""
+        batches = super().training_batches(batch_size=batch_size, rng=rng)
+        return Repeated(batches, self.steps)
+
+    def recycle(self, batch: Batch) -> None:
+        """Keeps the batch."""
+
+
+class Training:
+    """A run of `capf` that is fed by one contender; calling it trains so many steps."""
+
+    def __init__(self, data: Feed, config: TrainConfig, lifter: LifterConfig) -> None:
+        self.data, self.config = data, config
+        self.waits: list[float] = []
+        torch.manual_seed(0)
+        channels = tuple(level.channels for level in data.reader.levels.values())
+        joints = data.reader.label_skeleton.num_joints
+        model = build_lifter(lifter, level_channels=channels, num_joints=joints)
+        self.state = TrainState(model, build_optimizer(model, config), None)
+
+    def __call__(self) -> None:
+        """Trains one pass over the steps."""
+        steps = self.data.steps
+        *_, ended = run_epoch(
+            self.state,
+            self.data,
+            config=self.config,
+            device=CPU,
+            steps_per_epoch=steps,
+            num_steps=steps,
+        )
+        self.waits.append(ended.wait_fraction)
+
+    def deliver(self) -> None:
+        """Takes the same batches without training on them."""
+        batches = self.data.training_batches(
+            batch_size=self.config.batch_size, rng=np.random.default_rng(0)
+        )
+        with Prefetch(
+            batches,
+            depth=self.config.prefetch_batches,
+            threads=self.config.loader_threads,
+            recycle=self.data.recycle,
+        ) as ahead:
+            for _ in ahead:
+                pass
+
+
+def contenders(
+    reader: CacheReader, config: TrainConfig, lifter: LifterConfig, *, steps: int
+) -> dict[str, Training]:
+    memory = Memory(reader, config, steps=steps)
+    found = {"one batch in memory": Training(memory, config, lifter)}
+    places: tuple[Place, ...] = ("disk", "host")
+    for place in places:
+        data = Feed(reader, config, steps=steps)
+        place_maps([data], place, device=CPU, passes=2)
+        for threads in (1, 2):
+            settings = config.model_copy(update={"loader_threads": threads})
+            plural = "s" if threads > 1 else ""
+            found[f"{place}, {threads} thread{plural}"] = Training(data, settings, lifter)
+    return found
+
+
+def measure(ways: dict[str, Training], *, work: str, repeats: int) -> list[Row]:
+    """Rows of training, of waiting, and of delivery without training."""
+    baseline = next(iter(ways))
+    frames = ways[baseline].data.steps * ways[baseline].config.batch_size
+    loaders = {name: way for name, way in ways.items() if name != baseline}
+    trained = seconds_of(dict(ways), repeats=repeats)
+    rows = compared(
+        f"training of capf, {work}",
+        trained,
+        amount=frames,
+        unit="frames/s",
+        baseline=baseline,
+        goals=dict.fromkeys(loaders, GOAL),
+    )
+    rows += [
+        Row(f"waiting for data, {work}", name, 100 * statistics.median(way.waits), "% of the time")
+        for name, way in loaders.items()
+    ]
+    calls: dict[str, Callable[[], object]] = {name: way.deliver for name, way in loaders.items()}
+    delivered = seconds_of(calls, repeats=repeats)
+    return rows + compared(
+        f"delivery alone, {work}",
+        delivered,
+        amount=frames,
+        unit="frames/s",
+        baseline=next(iter(calls)),
+    )
+
+
+def write_random_store(path: Path, *, num_rows: int, crop_size: tuple[int, int]) -> None:
+    """A complete store of random maps and poses; every row belongs to the split `train`."""
+    rng = np.random.default_rng(0)
+    height, width = crop_size
+    levels = tuple(
+        LevelSpec(
+            name=f"x{stride}",
+            channels=channels,
+            height=height // stride,
+            width=width // stride,
+            stride=stride,
+        )
+        for stride, channels in zip(STRIDES, CHANNELS, strict=True)
+    )
+    only = IndexColumn(np.zeros(num_rows, dtype=np.int32), ("train",))
+    joints_px = rng.uniform(0, width, size=(num_rows, JOINTS, 2)).astype(np.float32)
+    plan = RowPlan(
+        skeleton="H36M17",
+        joints_2d_px=joints_px,
+        joints_3d_mm=rng.normal(scale=300, size=(num_rows, JOINTS, 3)).astype(np.float32),
+        valid=np.ones((num_rows, JOINTS), dtype=np.bool_),
+        index={
+            **dict.fromkeys(("split", "subject", "action", "subaction", "camera", "person"), only),
+            "clip": only,
+            "frame": IndexColumn(np.arange(num_rows, dtype=np.int32)),
+            "item": IndexColumn.from_words([f"train-{row}" for row in range(num_rows)]),
+        },
+        image_size=np.tile(np.array(crop_size, dtype=np.int32), (num_rows, 1)),
+    )
+    spec = CacheSpec(
+        num_rows=num_rows,
+        levels=levels,
+        skeleton="H36M17",
+        crop_size=crop_size,
+        shard_rows=choose_shard_rows(levels),
+        keypoint_sources=("detector",),
+    )
+    with CacheWriter.open(
+        path,
+        spec=spec,
+        plan=plan,
+        feature_identity={"detector": "random"},
+        content_identity={"dataset": "random"},
+    ) as writer:
+        for chunk in writer.missing_chunks():
+            rows = np.array(writer.chunk_rows(chunk))
+            keypoints = np.ones((len(rows), 2, JOINTS, 3), dtype=np.float32)
+            keypoints[..., :2] = joints_px[rows, None]
+            writer.write_chunk(
+                chunk,
+                ChunkData(
+                    features={
+                        level.name: rng.random(
+                            (len(rows), 2, *level.map_shape), dtype=np.float32
+                        ).astype(np.float16)
+                        for level in levels
+                    },
+                    keypoints={"detector": keypoints},
+                    crop_affine=np.tile(np.eye(2, 3), (len(rows), 2, 1, 1)),
+                    status=np.zeros(len(rows), dtype=np.uint8),
+                ),
+            )
+
+
+def main() -> None:
+    """Print and record one row per way to feed the lifter."""
+    parser = arguments(__doc__)
+    parser.add_argument("--store", type=Path, help="A store with rows of the split 'train'.")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    batch, steps, rounds = chosen.batch, chosen.steps, chosen.rounds
+    if chosen.quick:
+        batch, steps, rounds = 8, 2, 1
+    with ExitStack() as stack:
+        path = chosen.store
+        if path is None:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "random.zarr"
+            crop_size = (64, 64) if chosen.quick else CROP_SIZE
+            write_random_store(path, num_rows=batch * steps * 2, crop_size=crop_size)
+        reader = CacheReader(path)
+        config = TrainConfig(batch_size=batch, flip="flipped" in reader.views)
+        ways = contenders(reader, config, LifterConfig(name="capf"), steps=steps)
+        work = f"B={batch}, {chosen.threads} threads, {reader.name}"
+        rows = measure(ways, work=work, repeats=rounds)
+    show("Batches from a store into the training of capf", rows)
+    if not chosen.quick:
+        append_rows("loader-cpu", rows, packages=("numpy", "torch", "zarr"))
+
+
+if __name__ == "__main__":
+    main()
