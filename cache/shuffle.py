@@ -16,11 +16,12 @@ def shuffled(
     window are put into a random order. With `block_rows` 1 this is `rng.permutation(rows)`.
 
     What is uniform: the place of any one row, if all blocks have equally many of the rows (rows of
-    smaller blocks, like the last one, are a little likelier at the ends of windows). What is not:
-    rows of one block are never further apart than a window of `n = block_rows * window_blocks`
-    rows. A given other row of the same block is in the same batch of `B <= n` rows with probability
-    about `B / n`, instead of `B / N`; so a window should be many batches long, and a clip of a
-    video should not fill it. What a window holds must fit into memory, or blocks are read twice.
+    smaller blocks, like the last one, are a little likelier at the end). What is not: rows of one
+    block are never further apart than a window of `n = block_rows * window_blocks` rows. A given
+    other row of the same block is in the same batch of `B` rows with probability
+    `(B - 1) / (n - 1)`, where batches divide windows, instead of `(B - 1) / (N - 1)`; so a window
+    should be many batches long, and neighbouring frames of a video should not fill it. What a
+    window holds must fit into memory, or blocks are read twice.
 
     Args:
         rows: `[N]` row numbers of a reader, each once.
