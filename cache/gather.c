@@ -132,7 +132,8 @@ static unsigned char read_waiting(int file, struct iovec *parts, int64_t offset)
     return DONE;
 }
 
-/* Which rows are in memory, by the last byte of their largest map: a row's maps come and go together.
+/* Which rows are in memory, by a byte in the middle of their largest map (the first and last pages are
+ * shared with its neighbours): a row's maps come and go together.
  * Asking costs as much as copying 10 kB, so that where all was in memory some rows speak for the others. */
 static void find_warm(const Gather *g, int64_t first, int64_t last, unsigned char *warm)
 {
@@ -146,7 +147,7 @@ static void find_warm(const Gather *g, int64_t first, int64_t last, unsigned cha
         warm[row - first] = offsets != NULL && shard->address != NULL;
         if (!warm[row - first] || (row - first) % step)
             continue;
-        if (!is_cached((int)shard->descriptor, &part, 1, 1, offsets[g->slots[row]] + level->size - 1)) {
+        if (!is_cached((int)shard->descriptor, &part, 1, 1, offsets[g->slots[row]] + level->size / 2)) {
             warm[row - first] = 0;
             step = 1;
         }

@@ -20,11 +20,16 @@ def copying_threads() -> int:
 
 
 def share(work: Callable[[], None], threads: int) -> None:
-    """Call `work` in so many threads at once, this one among them; raises what one raised."""
+    """Call `work` in up to so many threads at once, this one among them; raises what one raised.
+
+    `work` takes pieces of something until none is left.
+    """
     helpers = [pool().submit(work) for _ in range(min(threads, MAX_THREADS) - 1)]
     work()
     for helper in helpers:
-        helper.result()
+        # One that has not begun has nothing left to do: never wait for a busy machine to start it.
+        if not helper.cancel():
+            helper.result()
 
 
 def pool() -> ThreadPoolExecutor:

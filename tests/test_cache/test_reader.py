@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import os
 import pickle
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cache import CacheError, CacheMismatch, CacheReader, get_skeleton
+from cache import (
+    CacheCorrupt,
+    CacheError,
+    CacheMismatch,
+    CacheReader,
+    LevelSpec,
+    gather,
+    get_skeleton,
+)
 from tests.test_cache.factory import (
     CONTENT_IDENTITY,
     FEATURE_IDENTITY,
@@ -26,6 +36,17 @@ SPEC = make_spec(30)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_store(tmp_path_factory.mktemp("stores") / "a.zarr", SPEC)
+
+
+@pytest.fixture(params=["kernel", "python"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Copies through `gather.c`, or without it."""
+    if request.param == "python":
+        monkeypatch.setattr("cache.gather._kernel", lambda: None)
+    elif gather._kernel() is None:
+        pytest.skip("gather.c was not compiled")
+    name: str = request.param
+    return name
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +123,7 @@ def test_rows_and_views_that_do_not_exist_are_refused(
 
 def test_unknown_names_are_refused_with_the_known_ones(store: Path) -> None:
     reader = CacheReader(store)
-    with pytest.raises(CacheError, match="no level .x2., there are x4, x8"):
+    with pytest.raises(CacheError, match=r"no level .x2., there are x4, x8"):
         reader.read([0], levels=["x2"])
     with pytest.raises(CacheError, match="no keypoints 'cpn', there are detector, gt"):
         reader.keypoints("cpn")
@@ -119,10 +140,98 @@ def test_a_pickled_reader_reads_the_same(store: Path) -> None:
     np.testing.assert_array_equal(reader.read([4])["x8"], expected_maps("x8", [4]))
 
 
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("limit", [3, 512])
+def test_any_batch_is_what_was_written(
+    store: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.shard_files.MAX_OPEN_FILES", limit)
+    reader, random = CacheReader(store), np.random.default_rng(0)
+    for size in (1, 2, 30, 200):
+        rows, views = random.integers(0, 30, size), random.integers(0, 2, size)
+        for name, maps in reader.read(rows, view=views).items():
+            np.testing.assert_array_equal(maps, expected_maps(name, rows, views))
+
+
+@pytest.mark.usefixtures("engine")
+def test_rows_that_are_not_in_memory_are_read_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Large enough that a shard's index is not on the same pages, and mapped by no other reader.
+    spec = make_spec(8, levels=(LevelSpec("x4", 16, 32, 32, 4),))
+    store = write_store(tmp_path / "a.zarr", spec)
+    cold: list[int] = []
+    original = gather.gather
+
+    def counted(*arguments: Any, **settings: Any) -> gather.Outcome:
+        outcome = original(*arguments, **settings)
+        cold.append(outcome.num_cold)
+        return outcome
+
+    monkeypatch.setattr("cache.local_maps.gather", counted)
+    os.sync()  # dirty pages cannot be dropped
+    for file in (store / "features").rglob("c.*"):
+        descriptor = os.open(file, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+    rows = np.random.default_rng(1).permutation(8)
+    written = array_rows(spec, "features/x4", range(8))
+    np.testing.assert_array_equal(CacheReader(store).read(rows)["x4"], written[rows, 0])
+    if not any(cold):
+        pytest.skip("this file system keeps its pages in memory")
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("limit", [1, 512])
+def test_a_repaired_file_is_looked_at_anew(
+    tmp_path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.shard_files.MAX_OPEN_FILES", limit)
+    path = write_store(tmp_path / "a.zarr", SPEC)
+    file = path / "features" / "x4" / "c.2.0.0.0.0"
+    intact = file.read_bytes()
+    file.write_bytes(bytes([intact[0] ^ 1]) + intact[1:])
+    reader = CacheReader(path)
+    for _ in range(2):
+        with pytest.raises(CacheCorrupt, match="rows 8-8: the plain view fails its checksum"):
+            reader.read([8, 0])
+    (path / "repaired").write_bytes(intact)
+    (path / "repaired").rename(file)
+    np.testing.assert_array_equal(reader.read([8])["x4"], expected_maps("x4", [8]))
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("rewrite", [Path.unlink, lambda file: file.write_bytes(b"short")])
+def test_a_file_that_goes_away_while_it_is_not_kept_open_is_named(
+    tmp_path: Path, rewrite: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.shard_files.MAX_OPEN_FILES", 1)
+    path = write_store(tmp_path / "a.zarr", SPEC)
+    reader = CacheReader(path)
+    reader.read(range(30))
+    rewrite(path / "features" / "x8" / "c.5.0.0.0.0")
+    with pytest.raises(CacheCorrupt, match=r"chunk 5 of x8 is damaged, rows 20-23"):
+        reader.read([21])
+    reader.read([3])
+
+
+def test_a_map_that_cannot_be_read_is_not_tried_for_ever(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(batch: gather.Batch, **_: Any) -> gather.Outcome:
+        batch.states[:] = gather.FAILED
+        return gather.Outcome(0, batch.states.size, 0)
+
+    monkeypatch.setattr("cache.local_maps.gather", broken)
+    with pytest.raises(CacheCorrupt, match="rows 3-3: the plain view cannot be read"):
+        CacheReader(store).read([3])
+
+
 def test_open_files_stay_below_the_limit_and_close_with_the_reader(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cache.shard_files.MAX_OPEN_FILES", 3)
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     reader = CacheReader(store)
     for row in (*range(0, 30, 4), 0):
@@ -132,8 +241,16 @@ def test_open_files_stay_below_the_limit_and_close_with_the_reader(
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_threads_read_what_one_thread_reads(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cache.shard_files.MAX_OPEN_FILES", 2)
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("limit", [2, 512])
+def test_threads_read_what_one_thread_reads(
+    store: Path, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.shard_files.MAX_OPEN_FILES", limit)
+    # Batches of these small maps would be copied by one thread each.
+    monkeypatch.setattr("cache.gather._BYTES_PER_THREAD", 64)
+    monkeypatch.setattr("cache.gather._BLOCK_BYTES", 64)
+    monkeypatch.setattr("cache.local_maps._CHECKED_BYTES_PER_THREAD", 64)
     reader, wrong = CacheReader(store), []
 
     def read(seed: int) -> None:
@@ -149,6 +266,18 @@ def test_threads_read_what_one_thread_reads(store: Path, monkeypatch: pytest.Mon
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_forked_process_reads_with_threads_of_its_own(store: Path) -> None:
+    reader = CacheReader(store)
+    reader.read(range(30))
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        rows = np.arange(30)[::-1]
+        same = np.array_equal(reader.read(rows)["x8"], expected_maps("x8", rows))
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_joined_stores_number_their_rows_through(store: Path, second: Path) -> None:
