@@ -54,6 +54,8 @@ def run_evaluate(
         if split.startswith("test"):
             screen.print(action_table(metrics, split))
     screen.print(joint_table(metrics))
+    for split, evaluation in evaluations.items():
+        screen.print(f"{split}: {evaluation.maps}", soft_wrap=True)
     screen.print(f"run: {run_dir}", soft_wrap=True)
     for picture in pictures:
         screen.print(f"picture: {picture}", soft_wrap=True)

@@ -36,6 +36,7 @@ class Evaluation:
     true_mm: NDArray[np.float64]  # [n, J, 3]
     frame_mpjpe_mm: NDArray[np.float64]  # [n]
     metrics: dict[str, Any]  # plain containers; see `evaluate`
+    maps: str  # where they were read from, how large and why
 
 
 def evaluate(
@@ -54,7 +55,7 @@ def evaluate(
     frames left out by reason. MPJVE compares only frames that follow each other inside a clip.
 
     Raises `EmptySplit` if the split has no usable row, `NotFiniteLoss` for a prediction that is
-    not finite.
+    not finite, `DoesNotFit` if `config.residency` names a memory that is too small.
     """
     device = use_device(config.device)
     lift_data = LiftData(
@@ -66,7 +67,7 @@ def evaluate(
         complete_labels=True,
         device=device,
     )
-    place_maps([lift_data], config.residency, device=device, passes=1)
+    placement = place_maps([lift_data], config.residency, device=device, passes=1)
     with torch_settings(config.threads):
         predicted_mm = predict_mm(
             model.to(device),
@@ -122,6 +123,7 @@ def evaluate(
         true_mm=true_mm,
         frame_mpjpe_mm=scores.joint_mm.mean(-1),
         metrics=metrics,
+        maps=placement.line(),
     )
 
 

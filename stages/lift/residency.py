@@ -66,7 +66,7 @@ def choose_placement(
                 " levels (lifter.levels)."
             )
         return Placement(place, size_bytes, f"as asked; {_gb(free)} are free")
-    if passes == 1:
+    if passes <= 1:
         return Placement("disk", size_bytes, "each is read once")
     if has_device and size_bytes <= AUTO_SHARE * (free := free_device_bytes(device)):
         return Placement("device", size_bytes, f"{_gb(free)} are free on {device}")

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from cache import CacheReader
+from pipeline.config import load_config
+from pipeline.lifting import run_directory
 from stages.lift import (
     DataConfig,
     DoesNotFit,
@@ -21,9 +23,11 @@ from stages.lift import (
     train,
 )
 from stages.lift.batches import LiftData
+from stages.lift.prefetch import Prefetch
 from stages.lift.residency import choose_placement, is_local_raw, place_maps
 from stages.lift.rundir import read_log
 from tests.test_lift.readers import Blocked
+from tests.test_lift.test_batches import NAMES
 from tests.test_lift.test_training import CAPF, POSE_ONLY
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -144,6 +148,7 @@ def test_weights_and_predictions_are_the_same_bits_wherever_the_maps_are(
         config = configured(residency=place, data={"context": context})
         train(config, CAPF, store, tmp_path / place)
         evaluations = evaluate_run(tmp_path / place, store, EvaluateConfig(residency=place))
+        assert evaluations["test"].maps.startswith("maps ")
         results[place] = (
             (tmp_path / place / "last.safetensors").read_bytes(),
             evaluations["test"].predicted_mm.tobytes(),
@@ -200,6 +205,36 @@ def test_a_store_that_is_read_in_blocks_or_from_afar_is_not_as_fast_as_memory(
     assert is_local_raw(store)
     assert not is_local_raw(Blocked(store.locations))
     assert not is_local_raw(Remote(store.locations))
+
+
+def test_the_directory_of_a_run_follows_from_what_decides_its_weights(
+    store: CacheReader,
+) -> None:
+    def directory(*sets: str) -> Path:
+        return run_directory(load_config(sets=sets), store)
+
+    feeds = ("train.residency=host", "train.loader_threads=3", "train.prefetch_batches=1")
+    assert directory(*feeds) == directory()
+    assert directory("train.lr=0.5") != directory()
+    assert directory("train.data.shuffle_window_blocks=3") != directory()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_maps_held_on_a_gpu_are_those_of_the_store(store: CacheReader) -> None:
+    device = torch.device("cuda")
+    expected = {}
+    for place in ("disk", "host", "device"):
+        data = LiftData(
+            store, "train", config=DataConfig(), level_names=NAMES, flipped=True, device=device
+        )
+        assert place_maps([data], place, device=device, passes=2).place == place  # type: ignore[arg-type]
+        batches = data.training_batches(batch_size=5, rng=np.random.default_rng(0))
+        with Prefetch(batches, depth=3, threads=3, recycle=data.recycle) as ahead:
+            levels = [[level.cpu() for level in batch.to(device).levels] for batch in ahead]
+        expected[place] = torch.cat([level.flatten() for batch in levels for level in batch])
+    assert torch.equal(expected["host"], expected["disk"])
+    assert torch.equal(expected["device"], expected["disk"])
 
 
 def test_memory_of_the_host_is_bounded_by_the_container(
