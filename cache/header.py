@@ -11,9 +11,10 @@ from cache import schema
 from cache.errors import CacheMissing, SchemaMismatch
 from cache.fingerprint import canonical_json
 from cache.schema import CacheSpec
+from cache.seal import METADATA, SEAL, check_root
 from cache.storage import Storage
 
-ROOT = "zarr.json"
+ROOT = METADATA
 """Object of a store's root attributes."""
 
 
@@ -28,6 +29,8 @@ class StoreHeader:
     plan_hash: str
     scales: dict[str, list[float]] = field(default_factory=dict)
     """Of 8-bit levels, per channel: value = code * scale; exact float32 numbers."""
+    metadata_sums: dict[str, str] | None = field(default=None, compare=False)
+    """Checksums of the metadata of a stored header, by path; None if it was stored without."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain containers for the attributes."""
@@ -49,12 +52,14 @@ def read_header(storage: Storage) -> StoreHeader:
     Raises:
         CacheMissing: there is no such folder or object.
         SchemaMismatch: it is no store, or one of another format version.
+        CacheCorrupt: the attributes are not those that were written.
     """
     path = storage.location
     if not storage.exists():
         raise CacheMissing(f"no store at {path}; run 'posecache extract' to make it")
     try:
-        attributes = json.loads(storage.read(ROOT))["attributes"]
+        root = json.loads(storage.read(ROOT))
+        attributes = root["attributes"]
     except (OSError, ValueError, KeyError) as error:
         raise SchemaMismatch(f"{path} is not a posecache store: no readable zarr.json") from error
     if attributes.get("format") != schema.FORMAT_NAME:
@@ -66,16 +71,19 @@ def read_header(storage: Storage) -> StoreHeader:
             f"{schema.FORMAT_VERSION}; install the posecache that wrote it, or extract again"
         )
     try:
-        return StoreHeader(
+        header = StoreHeader(
             spec=CacheSpec.from_json(attributes["spec"]),
             **{
                 key: attributes[key]
                 for key in ("label_skeleton", "feature_identity", "content_identity", "plan_hash")
             },
             scales=attributes.get("scales", {}),
+            metadata_sums=attributes.get(SEAL),
         )
     except KeyError as error:
         raise SchemaMismatch(f"{path} lacks the attribute {error} of format 1") from error
+    check_root(root, path)
+    return header
 
 
 def plain_identity(identity: Mapping[str, Any]) -> dict[str, Any]:

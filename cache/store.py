@@ -15,6 +15,7 @@ from cache.codecs import array_layout, plain_layout
 from cache.errors import CacheCorrupt, CacheError
 from cache.header import StoreHeader
 from cache.plan import INDEX_COLUMNS, IndexColumn, RowPlan
+from cache.seal import check_metadata, seal
 from cache.storage import Storage
 
 _PLAN_CHUNK_ROWS = 16384
@@ -30,6 +31,7 @@ def create_store(storage: Storage, header: StoreHeader, plan: RowPlan) -> None:
             group.create_group(name)
         _declare_chunk_arrays(group, header)
         _write_plan(group, plan)
+        seal(group)
 
 
 def _declare_chunk_arrays(group: zarr.Group, header: StoreHeader) -> None:
@@ -131,12 +133,14 @@ def _create_array(
 class PlanTable:
     """The plan's arrays of one store, each read when asked for."""
 
-    def __init__(self, storage: Storage, label_skeleton: str) -> None:
+    def __init__(self, storage: Storage, header: StoreHeader) -> None:
         self._path = storage.location
-        self._label_skeleton = label_skeleton
+        self._storage = storage
+        self._header = header
         self._group = zarr.open_group(storage.zarr_store(), mode="r")
 
     def _array(self, name: str) -> zarr.Array[Any]:
+        check_metadata(self._header.metadata_sums, name, self._storage)
         array = self._group[name]
         if not isinstance(array, zarr.Array):
             raise CacheCorrupt(f"{self._path}: {name} is not an array")
@@ -144,7 +148,14 @@ class PlanTable:
 
     def _values(self, name: str) -> NDArray[Any]:
         try:
-            return np.asarray(self._array(name)[...])
+            array = self._array(name)
+            stored = [key for key in self._storage.names(name) if key.startswith("c.")]
+            if len(stored) < array.nchunks:
+                # Zarr would answer with zeros.
+                raise FileNotFoundError(f"{len(stored)} of its {array.nchunks} chunks are there")
+            return np.asarray(array[...])
+        except CacheCorrupt:
+            raise
         except (ValueError, OSError) as error:
             raise CacheCorrupt(
                 f"{self._path}: {name} cannot be read ({error}); delete the store and extract again"
@@ -175,6 +186,7 @@ class PlanTable:
 
     def cameras(self) -> tuple[Camera, ...]:
         """Cameras in the order of the codes."""
+        check_metadata(self._header.metadata_sums, schema.CAMERAS, self._storage)
         attributes: dict[str, Any] = self._group[schema.CAMERAS].attrs.asdict()
         if "names" not in attributes:
             return ()
@@ -194,7 +206,7 @@ class PlanTable:
             name: self.label(name) for name in ("visible", "boxes_px") if self.has_label(name)
         }
         return RowPlan(
-            skeleton=self._label_skeleton,
+            skeleton=self._header.label_skeleton,
             joints_2d_px=self.label("joints_2d_px"),
             joints_3d_mm=self.label("joints_3d_mm"),
             valid=self.label("valid"),
