@@ -7,7 +7,7 @@ own crc32c. Rows that a last, shorter shard lacks have the index entry (2^64 - 1
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import google_crc32c
@@ -84,13 +84,24 @@ def shard_parts(features: NDArray[Any], shard_rows: int) -> Iterator[Bytes | byt
     """Bytes of a shard of maps `[R, V, H, W, C]`, R <= shard_rows."""
     num_rows, num_views = features.shape[:2]
     maps = as_bytes(features).reshape(num_rows * num_views, -1)
-    for data in maps:
+    return sealed_shard(maps, shard_rows * num_views)
+
+
+def sealed_shard(chunks: Iterable[Bytes | bytes], num_entries: int) -> Iterator[Bytes | bytes]:
+    """Bytes of a shard of encoded inner chunks: each with its checksum, then the index.
+
+    Args:
+        chunks: in the order of their entries; the entries behind the last are absent.
+        num_entries: of the index.
+    """
+    index = np.full((num_entries, 2), _ABSENT, dtype="<u8")
+    offset = 0
+    for number, data in enumerate(chunks):
         yield data
         yield _crc(data)
-    step = maps.shape[1] + CRC_BYTES
-    index = np.full((shard_rows * num_views, 2), _ABSENT, dtype="<u8")
-    index[: len(maps), 0] = np.arange(len(maps)) * step
-    index[: len(maps), 1] = step
+        size = len(data) + CRC_BYTES
+        index[number] = offset, size
+        offset += size
     yield as_bytes(index)
     yield _crc(as_bytes(index))
 
