@@ -258,7 +258,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--store", type=Path, help="A store with rows of the split 'train'.")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()

@@ -160,7 +160,7 @@ def training_rate(run_dir: Path) -> float | None:
 
 def progress_note(progress: TrainProgress) -> str:
     """Return the part of a progress line that follows the bar."""
-    if progress.loaded < 1.0:
+    if progress.loaded is not None:
         return f"{progress.maps}; {100 * progress.loaded:.0f} % read"
     validation = progress.validation_mpjpe_mm
     shown = "" if validation is None else f"  val {validation:.1f} mm"

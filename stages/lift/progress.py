@@ -27,11 +27,11 @@ class TrainProgress:
     eta_s: float
     epoch_ended: bool
     maps: str  # where the maps are, how large and why
-    loaded: float  # fraction of them read into memory; training begins at 1
+    loaded: float | None  # fraction of them read into memory; None once training has begun
 
     def line(self) -> str:
         """Returns the report as one line of text."""
-        if self.loaded < 1.0:
+        if self.loaded is not None:
             return f"{self.maps}  {100 * self.loaded:5.1f} % read"
         validation = "-" if self.validation_mpjpe_mm is None else f"{self.validation_mpjpe_mm:.1f}"
         return (

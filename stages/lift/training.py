@@ -228,7 +228,7 @@ class _Training:
             eta_s=clock.eta_s(step),
             epoch_ended=result.ended,
             maps=placement.line(),
-            loaded=1.0,
+            loaded=None,
         )
 
     def _validate(self, epoch: int) -> float | None:

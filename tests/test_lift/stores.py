@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,25 @@ LEVELS = (
 )
 IDENTITY = {"detector": {"weights": "abc", "name": "random"}, "crop": {"kind": "mmpose"}}
 FOCAL_PX = 120.0
+RAW = {"dtype": "float16"}
+COMPRESSED = {"dtype": "float16", "codec": "zstd", "inner_rows": 4}
+SCALES = np.linspace(0.02, 0.05, LEVELS[0].channels, dtype=np.float32)  # of x8 in 8 bits
+
+Encode = Callable[[str, NDArray[np.float16]], NDArray[Any]]
+
+
+def as_drawn(name: str, values: NDArray[np.float16]) -> NDArray[Any]:  # noqa: ARG001
+    return values
+
+
+def as_codes(name: str, values: NDArray[np.float16]) -> NDArray[Any]:
+    if name != "x8":
+        return values
+    return np.clip(np.rint(values.astype(np.float32) / SCALES), -128, 127).astype(np.int8)
+
+
+def as_values_of_codes(name: str, values: NDArray[np.float16]) -> NDArray[Any]:
+    return (as_codes(name, values) * (SCALES if name == "x8" else 1)).astype(np.float32)
 
 
 def build_plan(
@@ -81,8 +101,14 @@ def write_store(
     feature_identity: Mapping[str, Any] = IDENTITY,
     levels: Sequence[LevelSpec] = LEVELS,
     seed: int = 0,
+    layout: Mapping[str, Any] = RAW,
+    encode: Encode = as_drawn,
+    scales: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> CacheReader:
-    """Keypoints `detector` are the labels with 1 px of noise, another noise in each view."""
+    """Keypoints `detector` are the labels with 1 px of noise, another noise in each view.
+
+    Equal seeds draw equal maps; `encode` makes of a level's name and float16 values what is stored.
+    """
     plan = plan or build_plan(splits or {"train": 24, "validation": 8, "test": 8}, seed=seed)
     rng = np.random.default_rng(seed + 1)
     num_joints = plan.joints_2d_px.shape[1]
@@ -93,8 +119,8 @@ def write_store(
         crop_size=CROP_SIZE,
         shard_rows=16,
         views=views,
-        dtype="float16",
         keypoint_sources=("detector", "gt"),
+        **layout,
     )
     plain = np.array([[0.5, 0.0, -8.0], [0.0, 0.5, 8.0]])
     affine = np.stack([plain, mirror_affine(plain, CROP_SIZE[1])][: len(views)])
@@ -107,6 +133,7 @@ def write_store(
         plan=plan,
         feature_identity=dict(feature_identity),
         content_identity={"dataset": "random", "seed": seed},
+        scales=scales,
     ) as writer:
         for chunk in writer.missing_chunks():
             rows = np.array(writer.chunk_rows(chunk))
@@ -124,10 +151,21 @@ def write_store(
             writer.write_chunk(
                 chunk,
                 ChunkData(
-                    features=features,
+                    features={name: encode(name, maps) for name, maps in features.items()},
                     keypoints={"detector": noisy, "gt": labels},
                     crop_affine=np.broadcast_to(affine, (len(rows), *affine.shape)).copy(),
                     status=reasons[rows],
                 ),
             )
     return CacheReader(path)
+
+
+def write_codes(path: Path, **options: Any) -> CacheReader:
+    """x8 in 8 bits with a scale per channel; x16 in float16."""
+    levels = (replace(LEVELS[0], dtype="int8"), LEVELS[1])
+    return write_store(path, levels=levels, encode=as_codes, scales={"x8": SCALES}, **options)
+
+
+def write_values_of_codes(path: Path, **options: Any) -> CacheReader:
+    """What the codes of `write_codes` stand for, in float32."""
+    return write_store(path, encode=as_values_of_codes, layout={"dtype": "float32"}, **options)

@@ -27,7 +27,6 @@ from stages.lift.prefetch import Prefetch
 from stages.lift.residency import place_maps
 from stages.lift.rundir import read_log
 from tests.test_lift.killed_run import CONFIG, LIFTER
-from tests.test_lift.readers import Blocked, Dequantised, Quantised
 from tests.test_lift.stores import IDENTITY, write_store
 from tests.test_lift.test_batches import NAMES, map_owners
 from tests.test_lift.test_resume import Stopped, stop_in_epoch_3
@@ -54,11 +53,11 @@ FEEDS = (
 )
 
 
-@pytest.mark.parametrize("kind", [CacheReader, Blocked])
+@pytest.mark.parametrize("name", ["store", "compressed", "codes"])
 def test_weights_are_the_same_bits_whatever_feeds_the_lifter(
-    store: CacheReader, tmp_path: Path, kind: type[CacheReader]
+    request: pytest.FixtureRequest, tmp_path: Path, name: str
 ) -> None:
-    reader = kind(store.locations)
+    reader = request.getfixturevalue(name)
     weights = set()
     for number, options in enumerate(FEEDS):
         run = tmp_path / str(number)
@@ -90,9 +89,9 @@ def test_the_order_of_a_store_that_is_read_row_by_row_is_a_permutation_of_all(
 
 
 def test_a_store_that_is_read_in_blocks_is_mixed_inside_windows_of_them(
-    store: CacheReader,
+    compressed: CacheReader,
 ) -> None:
-    data = lift_data(Blocked(store.locations), shuffle_window_blocks=2)
+    data = lift_data(compressed, shuffle_window_blocks=2)
     batches = list(data.training_batches(batch_size=8, rng=np.random.default_rng(3)))
     order = np.concatenate([batch.samples for batch in batches])
     rng = np.random.default_rng(3)
@@ -111,13 +110,13 @@ def test_a_store_that_is_read_in_blocks_is_mixed_inside_windows_of_them(
 
 
 def test_with_the_maps_of_others_it_is_those_that_are_read_block_by_block(
-    store: CacheReader,
+    compressed: CacheReader,
 ) -> None:
-    data = lift_data(Blocked(store.locations), shuffle_window_blocks=2, context="shuffled")
+    data = lift_data(compressed, shuffle_window_blocks=2, context="shuffled")
     batches = list(data.training_batches(batch_size=8, rng=np.random.default_rng(3)))
     assert sorted(np.concatenate([batch.samples for batch in batches])) == list(range(24))
     assert [len(set(map_owners(batch)[0] // 4)) for batch in batches] == [2, 2, 2]
-    clips = store.index("clip").codes
+    clips = compressed.index("clip").codes
     for batch in batches:
         own = data.samples.rows[batch.samples]
         assert (clips[map_owners(batch)[0]] != clips[own]).all()
@@ -191,36 +190,38 @@ def batch_of(reader: CacheReader, **options: object) -> Batch:
     return data.ordered_batches(batch_size=24, view=0)[0]
 
 
-def test_batches_carry_codes_as_they_are_stored_and_their_scales(store: CacheReader) -> None:
+def test_batches_carry_codes_as_they_are_stored_and_their_scales(
+    store: CacheReader, codes: CacheReader, values_of_codes: CacheReader
+) -> None:
     assert batch_of(store).scales is None
-    batch = batch_of(Quantised(store.locations))
+    batch = batch_of(codes)
     assert [level.dtype for level in batch.levels] == [torch.int8, torch.float16]
     assert batch.scales is not None
     assert torch.equal(batch.scales[1], torch.ones(8))
     values = batch.levels[0].float() * batch.scales[0]
-    assert torch.equal(values, batch_of(Dequantised(store.locations)).levels[0])
+    assert torch.equal(values, batch_of(values_of_codes).levels[0])
 
 
 @pytest.mark.parametrize("context", ["own", "shuffled", "none"])
 def test_a_lifter_sees_in_codes_what_it_sees_in_the_values_they_stand_for(
-    store: CacheReader, context: str
+    codes: CacheReader, values_of_codes: CacheReader, context: str
 ) -> None:
     torch.manual_seed(0)
     model = build_lifter(CAPF, level_channels=(6, 8), num_joints=17).eval()
-    codes = batch_of(Quantised(store.locations), context=context)
-    values = batch_of(Dequantised(store.locations), context=context)
-    found, expected = codes.lifted_by(model), values.lifted_by(model)
+    batch = batch_of(codes, context=context)
+    found = batch.lifted_by(model)
+    expected = batch_of(values_of_codes, context=context).lifted_by(model)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-    unscaled = model(codes.keypoints_2d, codes.reference_points, codes.levels)
+    unscaled = model(batch.keypoints_2d, batch.reference_points, batch.levels)
     assert torch.allclose(unscaled, expected, rtol=1e-2, atol=1e-3) == (context == "none")
 
 
 def test_training_on_codes_follows_training_on_the_values_they_stand_for(
-    store: CacheReader, tmp_path: Path
+    codes: CacheReader, values_of_codes: CacheReader, tmp_path: Path
 ) -> None:
     losses, predictions = [], []
-    for kind in (Quantised, Dequantised):
-        reader, run = kind(store.locations), tmp_path / kind.__name__
+    for reader in (codes, values_of_codes):
+        run = tmp_path / reader.name
         train(SHORT, CAPF, reader, run)
         losses.append([entry["loss_mm"] for entry in read_log(run)])
         evaluation = evaluate_run(run, reader, EvaluateConfig(residency="host"))["test"]
