@@ -36,11 +36,12 @@ from cache.storage import Storage
 # on bytes, and are still small enough that a window of many of them fits into memory.
 REQUEST_BYTES = 4 << 20
 
-_DECODERS: Mapping[Codec, Callable[[Bytes], bytes | Bytes]] = {
+DECODERS: Mapping[Codec, Callable[[Bytes], bytes | Bytes]] = {
     "raw": lambda content: content,
     "zstd": zstd.decompress,
     "blosc": blosc.decompress,
 }
+"""Bytes of an inner chunk, without its checksum, to those of its maps."""
 
 
 class ShardBlocks:
@@ -86,7 +87,7 @@ class ShardBlocks:
         content = np.frombuffer(self._read(shard_key(level, chunk), start, stop), dtype=np.uint8)
         if content.size != stop - start:
             raise DamagedBytes(f"it ends at byte {start + content.size}")
-        decode, values = _DECODERS[self._spec.codec], np.empty((len(entries), size_bytes), np.uint8)
+        decode, values = DECODERS[self._spec.codec], np.empty((len(entries), size_bytes), np.uint8)
         for block, (offset, size) in zip(values, (entries - [start, 0]).tolist(), strict=True):
             body, end = content[offset : offset + size - CRC_BYTES], offset + size
             if not checksum_fits(body, content[end - CRC_BYTES : end]):
