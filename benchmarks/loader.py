@@ -1,8 +1,9 @@
 """Frames/s that the loader delivers into the training of `capf`, and the share spent waiting.
 
 Run: `python -m benchmarks.loader [--quick] [--store STORE] [--batch B] [--steps N] [--threads N]`.
-Without a store, a random one of the size of HRNet-W32's maps is made in a temporary folder. The
-baseline is the same training step, fed with one batch that is in memory already.
+Without a store, one with made-up maps in the sizes of HRNet-W32 is written to a temporary folder.
+The baseline is the same training step, fed with one batch that is in memory already (and, if it is
+small, in the processor's caches).
 """
 
 from __future__ import annotations
@@ -18,30 +19,21 @@ import numpy as np
 import torch
 
 from benchmarks.harness import Row, append_rows, arguments, compared, seconds_of, show
-from cache import (
-    CacheReader,
-    CacheSpec,
-    CacheWriter,
-    ChunkData,
-    IndexColumn,
-    LevelSpec,
-    RowPlan,
-    choose_shard_rows,
-)
+from benchmarks.made_store import write_made_store
+from cache import CacheReader
 from lifter import build_lifter
 from lifter.config import LifterConfig
 from stages.lift.batches import Batch, LiftData
-from stages.lift.config import TrainConfig
+from stages.lift.config import DataConfig, TrainConfig
 from stages.lift.epoch import run_epoch
 from stages.lift.errors import DoesNotFit
 from stages.lift.optimizer import build_optimizer
 from stages.lift.prefetch import Prefetch, Source
 from stages.lift.residency import place_maps
+from stages.lift.samples import splits_of
 from stages.lift.state import TrainState
 
 CPU = torch.device("cpu")
-JOINTS, CROP_SIZE = 17, (256, 192)
-CHANNELS, STRIDES = (32, 64, 128, 256), (4, 8, 16, 32)  # HRNet-W32
 GOAL = 0.95
 Place = Literal["disk", "host"]
 
@@ -189,74 +181,10 @@ def measure(ways: dict[str, Training], *, work: str, repeats: int) -> list[Row]:
     )
 
 
-def write_random_store(path: Path, *, num_rows: int, crop_size: tuple[int, int]) -> None:
-    """A complete store of random maps and poses; every row belongs to the split `train`."""
-    rng = np.random.default_rng(0)
-    height, width = crop_size
-    levels = tuple(
-        LevelSpec(
-            name=f"x{stride}",
-            channels=channels,
-            height=height // stride,
-            width=width // stride,
-            stride=stride,
-        )
-        for stride, channels in zip(STRIDES, CHANNELS, strict=True)
-    )
-    only = IndexColumn(np.zeros(num_rows, dtype=np.int32), ("train",))
-    joints_px = rng.uniform(0, width, size=(num_rows, JOINTS, 2)).astype(np.float32)
-    plan = RowPlan(
-        skeleton="H36M17",
-        joints_2d_px=joints_px,
-        joints_3d_mm=rng.normal(scale=300, size=(num_rows, JOINTS, 3)).astype(np.float32),
-        valid=np.ones((num_rows, JOINTS), dtype=np.bool_),
-        index={
-            **dict.fromkeys(("split", "subject", "action", "subaction", "camera", "person"), only),
-            "clip": only,
-            "frame": IndexColumn(np.arange(num_rows, dtype=np.int32)),
-            "item": IndexColumn.from_words([f"train-{row}" for row in range(num_rows)]),
-        },
-        image_size=np.tile(np.array(crop_size, dtype=np.int32), (num_rows, 1)),
-    )
-    spec = CacheSpec(
-        num_rows=num_rows,
-        levels=levels,
-        skeleton="H36M17",
-        crop_size=crop_size,
-        shard_rows=choose_shard_rows(levels),
-        keypoint_sources=("detector",),
-    )
-    with CacheWriter.open(
-        path,
-        spec=spec,
-        plan=plan,
-        feature_identity={"detector": "random"},
-        content_identity={"dataset": "random"},
-    ) as writer:
-        for chunk in writer.missing_chunks():
-            rows = np.array(writer.chunk_rows(chunk))
-            keypoints = np.ones((len(rows), 2, JOINTS, 3), dtype=np.float32)
-            keypoints[..., :2] = joints_px[rows, None]
-            writer.write_chunk(
-                chunk,
-                ChunkData(
-                    features={
-                        level.name: rng.random(
-                            (len(rows), 2, *level.map_shape), dtype=np.float32
-                        ).astype(np.float16)
-                        for level in levels
-                    },
-                    keypoints={"detector": keypoints},
-                    crop_affine=np.tile(np.eye(2, 3), (len(rows), 2, 1, 1)),
-                    status=np.zeros(len(rows), dtype=np.uint8),
-                ),
-            )
-
-
 def main() -> None:
     """Print and record one row per way to feed the lifter."""
     parser = arguments(__doc__)
-    parser.add_argument("--store", type=Path, help="A store with rows of the split 'train'.")
+    parser.add_argument("--store", type=Path, help="Its split 'train' is read, or its first one.")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -269,11 +197,12 @@ def main() -> None:
     with ExitStack() as stack:
         path = chosen.store
         if path is None:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "random.zarr"
-            crop_size = (64, 64) if chosen.quick else CROP_SIZE
-            write_random_store(path, num_rows=batch * steps * 2, crop_size=crop_size)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            path = write_made_store(folder / "made.zarr", batch * steps * 2)
         reader = CacheReader(path)
-        config = TrainConfig(batch_size=batch, flip="flipped" in reader.views)
+        splits = splits_of(reader)
+        data = DataConfig(train_split="train" if "train" in splits else splits[0])
+        config = TrainConfig(data=data, batch_size=batch, flip="flipped" in reader.views)
         ways = contenders(reader, config, LifterConfig(name="capf"), steps=steps)
         work = f"B={batch}, {chosen.threads} threads, {reader.name}"
         rows = measure(ways, work=work, repeats=rounds)
