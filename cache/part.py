@@ -77,6 +77,7 @@ class StorePart:
         self.ledger = Ledger(storage, self.spec.num_chunks)
         self._open_files = OpenFiles() if open_files is None else open_files
         self._queue_depth = queue_depth
+        self._level_numbers = {level.name: i for i, level in enumerate(self.spec.levels)}
         self._committed = self._look()
 
     @cached_property
@@ -206,12 +207,11 @@ class StorePart:
         if not rows.size or not levels:
             return
         self.require(rows // self.spec.shard_rows)
-        known = list(self.spec.levels)
         targets = [
             out[level.name].view(np.uint8).reshape(len(out[level.name]), -1) for level in levels
         ]
         self.maps.gather(
-            [known.index(level) for level in levels],
+            [self._level_numbers[level.name] for level in levels],
             rows,
             views,
             targets=targets,

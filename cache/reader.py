@@ -62,6 +62,7 @@ class CacheReader:
         if not allow_incomplete:
             for part in self._parts:
                 part.require(np.arange(part.spec.num_chunks))
+        self._levels = {level.name: level for level in self.spec.levels}
         self._starts = np.cumsum([0] + [part.spec.num_rows for part in self._parts])
 
     def __len__(self) -> int:
@@ -106,7 +107,7 @@ class CacheReader:
     @property
     def levels(self) -> dict[str, LevelSpec]:
         """Levels by name, finest first."""
-        return {level.name: level for level in self.spec.levels}
+        return dict(self._levels)
 
     def level_dtype(self, name: str) -> np.dtype[Any]:
         """Type of a level's maps as they are read: that of the store, or 8-bit codes."""
@@ -268,14 +269,14 @@ class CacheReader:
         return view
 
     def _chosen_levels(self, levels: Sequence[str] | None) -> list[LevelSpec]:
-        return [self._level(name) for name in (self.levels if levels is None else levels)]
+        return [self._level(name) for name in (self._levels if levels is None else levels)]
 
     def _level(self, name: str) -> LevelSpec:
-        if name not in self.levels:
+        if name not in self._levels:
             raise CacheError(
-                f"{self._locations[0]} has no level {name!r}, there are {', '.join(self.levels)}"
+                f"{self._locations[0]} has no level {name!r}, there are {', '.join(self._levels)}"
             )
-        return self.levels[name]
+        return self._levels[name]
 
     def _out_array(
         self, level: LevelSpec, num_rows: int, out: Mapping[str, NDArray[Any]] | None
