@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,8 @@ from cache.schema import CRC_BYTES, CacheSpec, LevelSpec, map_bytes
 from cache.shard_blocks import DECODERS
 from cache.shards import Bytes, DamagedBytes, checksum_fits, parse_shard_index, shard_index_bytes
 
-_SIGNED = {2: np.dtype(np.int16), 4: np.dtype(np.int32)}
-_UNSIGNED = {2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}
+_SIGNED: dict[int, np.dtype[Any]] = {2: np.dtype(np.int16), 4: np.dtype(np.int32)}
+_UNSIGNED: dict[int, np.dtype[Any]] = {2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}
 _INFINITY = {2: 0x7C00, 4: 0x7F800000}
 _MINUS_INFINITY = {2: 0xFC00, 4: 0xFF800000}
 
