@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from cache import schema
-from cache.errors import CacheCorrupt, PlanError
+from cache.errors import CacheCorrupt, CacheError
 from cache.header import ROOT, StoreHeader
 from cache.part import StorePart
 from cache.schema import FrameStatus, LevelSpec
@@ -182,7 +182,7 @@ def _metadata_problems(part: StorePart) -> Iterator[Problem]:
 def _plan_problems(part: StorePart) -> Iterator[Problem]:
     try:
         plan = part.table.plan()
-    except (CacheCorrupt, PlanError) as error:
+    except CacheError as error:
         yield Problem(None, schema.LABELS, _all_rows(part), str(error))
         return
     if plan.fingerprint() != part.header.plan_hash:
