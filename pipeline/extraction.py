@@ -143,7 +143,7 @@ class _Rate:
         note = f"{progress.rows_per_s:.0f} frames/s, chunk {progress.chunks_done}"
         note += f" of {progress.num_chunks}"
         if progress.workers != 1:
-            note += f", {progress.workers} workers"
+            note += f", {progress.workers or 'waiting for'} workers"
         if self._says_rest and progress.seconds_left is not None:
             note += f", {timedelta(seconds=round(progress.seconds_left))} left"
         self._meter.update("extract", min(progress.fraction, 0.999), note)

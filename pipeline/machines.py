@@ -89,8 +89,8 @@ def refuse_other_machine(
             "--set extract.mixed_machines=true"
         )
     raise MachineMismatch(
-        f"{where or f'worker on {socket.gethostname()}'} would write other bytes than this "
-        f"machine: {listed}. {advice}"
+        f"{where or f'the worker on {socket.gethostname()}'} is not like this machine, and would "
+        f"write other bytes: {listed}. {advice}"
     )
 
 

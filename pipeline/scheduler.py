@@ -101,7 +101,7 @@ def fill_with_dask(
             client.register_plugin(_KeepWorking(), name="posecache-signals")
         else:
             client = stack.enter_context(_remote(request.config.scheduler))
-        task = partial(
+        task = _portable(
             _extract,
             pickle.dumps(request),
             machine=machine_here(device),
@@ -111,6 +111,21 @@ def fill_with_dask(
         )
         _refuse_other_machines(client, device, mixed=request.config.mixed_machines)
         return _run(client, task, job, progress, stop or (lambda: False))
+
+
+def _portable(function: Callable[..., Any], *arguments: Any, **options: Any) -> Callable[..., Any]:
+    """Return `partial(function, ...)` that fails where it is called, not where it arrives.
+
+    A worker that cannot import this package would otherwise die of the message that holds a task,
+    without a word to the client.
+    """
+    content = pickle.dumps(partial(function, *arguments, **options))
+
+    # An inner function travels as its code; it names nothing of this package.
+    def call(*more: Any) -> Any:
+        return pickle.loads(content)(*more)
+
+    return call
 
 
 def _extract(
@@ -271,11 +286,11 @@ def _remote(address: str) -> Iterator[Client]:
 def _refuse_other_machines(client: Client, device: str, *, mixed: bool) -> None:
     here = machine_here(device)
     try:
-        found = client.run_on_scheduler(versions_here)
+        found = client.run_on_scheduler(_portable(versions_here))
     except ImportError as error:
         raise _not_importable(f"the scheduler {client.scheduler.address}", error) from error
     refuse_other_machine(here, found, where=f"the scheduler {client.scheduler.address}")
-    answers: Mapping[str, Any] = client.run(_host_and_machine, device, on_error="return")
+    answers: Mapping[str, Any] = client.run(_portable(_host_and_machine, device), on_error="return")
     for address, answer in answers.items():
         if isinstance(answer, ImportError):
             raise _not_importable(f"the worker {address}", answer) from answer
