@@ -24,7 +24,7 @@
 #define MODIFIED st_mtim
 #endif
 
-enum { TODO, DONE, COLD, FAILED };
+enum { TODO, DONE, COLD, FAILED, UNKNOWN };
 enum { SUM_BYTES = 4, MAX_BLOCK = 64 };
 
 typedef struct {
@@ -169,7 +169,7 @@ static void read_level(Gather *g, int64_t number, int64_t first, int64_t last, c
             continue;
         int checked = level->checked[chunk * g->num_slots + slot];
         if (offsets == NULL) {
-            *state = FAILED;
+            *state = UNKNOWN;
         } else if (pass == TODO && shard->address != NULL && warm[row - first]) {
             const unsigned char *source = shard->address + offsets[slot];
             memcpy(target, source, (size_t)level->size);
@@ -190,7 +190,7 @@ static void read_level(Gather *g, int64_t number, int64_t first, int64_t last, c
                 *state = ask_for(file, size, offsets[slot]);
         }
         cold += *state == COLD;
-        failed += *state == FAILED;
+        failed += *state == FAILED || *state == UNKNOWN;
         unchecked += *state == DONE && !checked;
     }
     if (opened.descriptor >= 0)
@@ -200,7 +200,7 @@ static void read_level(Gather *g, int64_t number, int64_t first, int64_t last, c
     __atomic_fetch_add(&g->unchecked, unchecked, __ATOMIC_RELAXED);
 }
 
-/* Takes part in a pass: every map that is TODO, or in the second COLD, becomes DONE, COLD or FAILED. */
+/* Takes part in a pass: every map that is TODO, or in the second COLD, becomes one of the others. */
 void posecache_gather(Gather *g, int pass)
 {
     unsigned char warm[MAX_BLOCK] = {0};

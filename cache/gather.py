@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from cache.shards import Bytes
 from cache.threads import share
 
-TODO, DONE, COLD, FAILED = range(4)
+TODO, DONE, COLD, FAILED, UNKNOWN = range(5)
 _MAX_BLOCK_ROWS = 64
 _BLOCK_BYTES = 1 << 20
 # Handing work to another thread costs as much as copying some hundred kB.
@@ -85,8 +85,8 @@ class Batch:
         chunks: `[B]` int64, equal ones side by side.
         slots: `[B]` int64, row * V + view inside the chunk.
         positions: `[B]` int64, rows of the targets.
-        states: `[L, B]` uint8, 0 at first, then `DONE` or `FAILED`: the offset is not known, or the
-            file is another one by now, or cannot be read.
+        states: `[L, B]` uint8, 0 at first, then `DONE`, `UNKNOWN` where the offset is not known, or
+            `FAILED`: the file is another one by now, or cannot be read.
         sums: `[L, B, 4]` uint8, the checksums that follow maps which are not `checked`.
     """
 
@@ -114,7 +114,7 @@ class Outcome:
 
     Args:
         num_cold: maps that were not in memory.
-        num_failed: maps that could not be copied, `FAILED` in the states.
+        num_failed: maps that could not be copied, `FAILED` or `UNKNOWN` in the states.
         num_unchecked: maps that were copied and are not `checked`.
     """
 
@@ -257,7 +257,7 @@ def _read_map(batch: Batch, level: int, row: int, *, waiting: bool) -> int:
     files, chunk = batch.files[level], int(batch.chunks[row])
     shard = files.shards[chunk]
     if not shard["offsets"]:
-        return FAILED
+        return UNKNOWN
     entry = int(shard["offsets"]) + ctypes.sizeof(ctypes.c_int64) * int(batch.slots[row])
     offset = ctypes.c_int64.from_address(entry).value
     parts = [batch.targets[level][batch.positions[row]].data, batch.sums[level, row].data]

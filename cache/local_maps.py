@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import CacheCorrupt
-from cache.gather import DONE, Batch, gather
+from cache.gather import DONE, FAILED, TODO, UNKNOWN, Batch, Outcome, gather
 from cache.schema import CRC_BYTES, CacheSpec
 from cache.shard_files import OpenFiles, ShardFiles, damage_message
 from cache.shards import Bytes, checksum_fits
 from cache.threads import copying_threads, share
 
-# A file may be new to the reader, and once more it may be replaced while it is read.
-_ATTEMPTS = 3
+# A file may be replaced while it is read, and then be read anew.
+_MAX_FAILURES = 2
 _CHECKED_BYTES_PER_THREAD = 4 << 20
 
 
@@ -77,44 +77,45 @@ class LocalMaps:
         chunks, slots = np.divmod(places[order], self._spec.shard_rows * self._spec.num_views)
         files = tuple(self._files.levels[level] for level in levels)
         shape = (len(levels), len(rows))
-        for _ in range(_ATTEMPTS):
-            batch = Batch(
-                files=files,
-                targets=tuple(targets),
-                chunks=chunks,
-                slots=slots,
-                positions=positions[order],
-                states=np.zeros(shape, dtype=np.uint8),
-                sums=np.empty((*shape, CRC_BYTES), dtype=np.uint8),
-            )
-            outcome = gather(
-                batch,
-                threads=self._threads,
-                queue_depth=self._queue_depth,
-                all_warm=self._all_warm,
-            )
-            self._all_warm = outcome.num_cold == 0
-            if not outcome.num_failed:
-                break
+        batch = Batch(
+            files=files,
+            targets=tuple(targets),
+            chunks=chunks,
+            slots=slots,
+            positions=positions[order],
+            states=np.zeros(shape, dtype=np.uint8),
+            sums=np.empty((*shape, CRC_BYTES), dtype=np.uint8),
+        )
+        num_unchecked = failures = 0
+        while (outcome := self._copy(batch)).num_failed:
+            num_unchecked += outcome.num_unchecked
+            failed = np.argwhere(batch.states == FAILED).tolist()
+            failures += bool(failed)
+            if failures > _MAX_FAILURES:
+                number, row = failed[0]
+                place = (levels[number], int(chunks[row]), int(slots[row]))
+                raise self._damaged_map(*place, "cannot be read")
             self._learn(levels, batch)
-        else:
-            number, row = np.argwhere(batch.states != DONE)[0].tolist()
-            place = (levels[number], int(chunks[row]), int(slots[row]))
-            raise self._damaged_map(*place, "cannot be read")
-        if outcome.num_unchecked:
+            batch.states[batch.states != DONE] = TODO
+        if num_unchecked + outcome.num_unchecked:
             self._check(levels, batch)
+
+    def _copy(self, batch: Batch) -> Outcome:
+        outcome = gather(
+            batch, threads=self._threads, queue_depth=self._queue_depth, all_warm=self._all_warm
+        )
+        self._all_warm = outcome.num_cold == 0
+        return outcome
 
     def _learn(self, levels: Sequence[int], batch: Batch) -> None:
         """Look at the files of maps that could not be copied; raises `CacheCorrupt`."""
-        wanted = set()
-        for number, row in np.argwhere(batch.states != DONE).tolist():
-            level, chunk = levels[number], int(batch.chunks[row])
-            if (level, chunk) in wanted:
-                continue
-            wanted.add((level, chunk))
-            if batch.files[number].shards[chunk]["offsets"]:
-                self._files.forget(level, chunk)
-        self._files.learn(sorted(wanted))
+        for state in (FAILED, UNKNOWN):
+            places = np.argwhere(batch.states == state).tolist()
+            files = {(levels[number], int(batch.chunks[row])) for number, row in places}
+            if state == FAILED:  # replaced since its index was read, or damaged
+                for file in files:
+                    self._files.forget(*file)
+            self._files.learn(sorted(files))
 
     def _check(self, levels: Sequence[int], batch: Batch) -> None:
         """Compare the checksums of maps that were not checked before."""

@@ -84,7 +84,7 @@ class ShardFiles:
         self._lock = Lock()
 
     def learn(self, wanted: Iterable[tuple[int, int]]) -> None:
-        """Read the indexes of files, by level and chunk; raises `CacheCorrupt`."""
+        """Read the indexes of files not known yet, by level and chunk; raises `CacheCorrupt`."""
         # In threads: each waits for the disk several times.
         for _ in pool().map(lambda pair: self._learn(*pair), wanted):
             pass
@@ -98,6 +98,8 @@ class ShardFiles:
 
     def _learn(self, level: int, chunk: int) -> None:
         files = self.levels[level]
+        if files.shards[chunk]["offsets"]:
+            return  # another thread was faster
         kept = False
         try:
             file = os.open(f"{files.prefix}{chunk}{files.suffix}", os.O_RDONLY | os.O_CLOEXEC)
@@ -105,7 +107,6 @@ class ShardFiles:
                 identity = file_identity(os.fstat(file))
                 offsets = self._read_index(file, identity[1], level, chunk)
                 with self._lock:
-                    # Another thread may have been faster.
                     if not files.shards[chunk]["offsets"]:
                         kept = self._open_files.has_room()
                         self._remember(files, chunk, identity, offsets, file if kept else None)

@@ -227,6 +227,23 @@ def test_a_map_that_cannot_be_read_is_not_tried_for_ever(
         CacheReader(store).read([3])
 
 
+@pytest.mark.usefixtures("engine")
+def test_a_file_that_another_thread_learns_first_is_not_taken_for_replaced(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, original = CacheReader(store), gather.gather
+    maps: Any = reader._parts[0].maps
+
+    def another_thread_learns_next(*arguments: Any, **settings: Any) -> gather.Outcome:
+        outcome = original(*arguments, **settings)
+        maps._files.learn([(level, chunk) for level in (0, 1) for chunk in range(8)])
+        return outcome
+
+    monkeypatch.setattr("cache.local_maps.gather", another_thread_learns_next)
+    monkeypatch.setattr(maps._files, "forget", lambda *_: pytest.fail("a good file was forgotten"))
+    np.testing.assert_array_equal(reader.read(range(30))["x8"], expected_maps("x8", range(30)))
+
+
 def test_open_files_stay_below_the_limit_and_close_with_the_reader(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
