@@ -28,7 +28,8 @@ class DataConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
     """Split that the best epoch is chosen on; never a test split."""
     shuffle_window_blocks: PositiveInt = 64
     """Blocks of rows that are mixed with each other in the order of an epoch, on a store whose rows
-    are read in blocks (compressed, or remote); any other store is shuffled as a whole."""
+    are read in blocks (compressed, or remote); any other store is shuffled as a whole. A window
+    should be many batches long, and small enough that the reader keeps its blocks decoded."""
 
 
 class FeedConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
