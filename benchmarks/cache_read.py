@@ -334,12 +334,11 @@ def cold_rows(store: Path, batches: Sequence[int], repeats: int, queue_depth: in
 
 def descriptor_rows(store: Path) -> list[Row]:
     """Descriptors that a reader holds after reading every shard."""
-    gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
     reader = CacheReader(store)
     spec = reader.spec
     reader.read(range(0, len(reader), spec.shard_rows))
-    held = len(os.listdir("/proc/self/fd")) - before
+    links = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    held = sum(str(path.resolve()).startswith(str(store.resolve())) for path in links)
     work = f"descriptors held, {len(spec.levels) * spec.num_chunks} shard files"
     return [Row(work, "posecache", held, "files")]
 
@@ -357,10 +356,11 @@ def main() -> None:
     try:
         store = write_made_store(folder / "made.zarr", num_rows)
         # First: pages that a process has mapped cannot be dropped.
+        held = descriptor_rows(store)
+        gc.collect()
         cold = cold_rows(store, batches, repeats, chosen.queue_depth)
-        rows = descriptor_rows(store)
         copies = Copies(store, folder)
-        rows = warm_rows(copies, batches, repeats) + peer_rows(copies, 32) + cold + rows
+        rows = warm_rows(copies, batches, repeats) + peer_rows(copies, 32) + cold + held
     finally:
         shutil.rmtree(folder)
     show(f"Reading a store of {num_rows * ROW_BYTES / 1e9:.2f} GB", rows)
