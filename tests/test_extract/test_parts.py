@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 from functools import partial
@@ -19,6 +20,12 @@ from tests.test_extract.studio import DotDetector
 
 CONFIG = ExtractConfig(batch_size=4, shard_rows=2)  # 9 rows: five chunks, the last one shorter
 CROP = CropConfig()
+
+
+@pytest.fixture(autouse=True)
+def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here cuts the power."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture

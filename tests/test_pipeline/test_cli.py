@@ -22,13 +22,19 @@ FLAGS = {
     ("demo",): COMMON | {"--preset", "--device", "--dry-run", "--json"},
     ("ablate",): COMMON | PICK | {"--device", "--dry-run", "--json"},
     ("train-detector",): COMMON | {"--preset", "--dataset", "--device", "--out", "--json"},
-    ("extract",): COMMON | PICK | {"--device", "--strict", "--dry-run", "--json"},
+    ("extract",): COMMON
+    | PICK
+    | {"--device", "--strict", "--dry-run", "--json"}
+    | {"--workers", "--scheduler", "--part", "--repair"},
     ("lift",): COMMON | PICK | {"--lifter", "--device", "--dry-run", "--json"},
     ("evaluate",): COMMON | {"--store", "--json"},
     ("compare",): COMMON | {"--json"},
     ("cache", "list"): COMMON | {"--json"},
     ("cache", "info"): COMMON | PICK | {"--json"},
     ("cache", "verify"): COMMON | PICK | {"--json"},
+    ("cache", "merge"): {"--help", "--out", "--json"},
+    ("cache", "subset"): {"--help", "--out", "--where", "--json"},
+    ("cache", "gc"): COMMON | {"--yes", "--json"},
     ("config", "show"): COMMON | PICK | {"--lifter", "--device", "--json"},
     ("config", "schema"): {"--help"},
 }
