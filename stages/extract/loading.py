@@ -48,12 +48,10 @@ class Loader(Generic[Item, Result]):
         self._executor: Executor | None = None
         self._processes = processes
         if workers and processes:
-            methods = multiprocessing.get_all_start_methods()
             # Not fork: the parent runs OpenMP and loader threads, whose locks a forked child would
-            # inherit.
-            context = multiprocessing.get_context(
-                "forkserver" if "forkserver" in methods else "spawn"
-            )
+            # inherit. Not forkserver: a SIGTERM to all processes ends the server, and with it the
+            # workers' link to their parent.
+            context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(
                 workers, mp_context=context, initializer=_start_worker, initargs=(task,)
             )
