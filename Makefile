@@ -20,7 +20,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # The stamp is named after the contents of the files that decide what is installed: a new commit that
 # leaves them alone installs nothing, and a checkout that changes them does.
-KEY := $(shell cat pyproject.toml constraints.txt lifter/ops/cpu_kernel.c | sha256sum | cut -c1-12)
+KERNELS := cache/gather.c lifter/ops/cpu_kernel.c
+KEY := $(shell cat pyproject.toml constraints.txt $(KERNELS) | sha256sum | cut -c1-12)
 STAMP := $(VENV)/.posecache-$(KEY)
 DEV_STAMP := $(VENV)/.posecache-dev-$(KEY)
 
@@ -42,7 +43,7 @@ help: ## Print this list
 setup: $(STAMP) ## Install everything into .venv (PIP_FLAGS= reaches pip)
 
 # A bare Debian has python3 without ensurepip: the second form then borrows the system's pip.
-$(STAMP): pyproject.toml constraints.txt lifter/ops/cpu_kernel.c
+$(STAMP): pyproject.toml constraints.txt $(KERNELS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null || { \
 		rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && \
 		$(PYTHON) -m pip --python $(BIN)/python install --quiet pip $(PIP_FLAGS); } || { \
