@@ -62,19 +62,27 @@ def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 def diff_identities(stored: Any, asked: Any, *, prefix: str = "") -> list[str]:
     """One line per differing dotted key with both values, sorted; empty if the two are equal."""
-    return _diff(json.loads(canonical_json(stored)), json.loads(canonical_json(asked)), prefix)
+    return [
+        f"{key or '(all)'}: stored {first}, asked {second}"
+        for key, first, second in differing_keys(stored, asked, prefix=prefix)
+    ]
 
 
-def _diff(stored: Any, asked: Any, key: str) -> list[str]:
-    if isinstance(stored, dict) and isinstance(asked, dict):
-        lines = []
-        for name in sorted(stored.keys() | asked.keys()):
+def differing_keys(first: Any, second: Any, *, prefix: str = "") -> list[tuple[str, str, str]]:
+    """Dotted key and both values, shortened, of everything that differs; sorted."""
+    return _diff(json.loads(canonical_json(first)), json.loads(canonical_json(second)), prefix)
+
+
+def _diff(first: Any, second: Any, key: str) -> list[tuple[str, str, str]]:
+    if isinstance(first, dict) and isinstance(second, dict):
+        found = []
+        for name in sorted(first.keys() | second.keys()):
             dotted = f"{key}.{name}" if key else name
-            lines += _diff(stored.get(name, _ABSENT), asked.get(name, _ABSENT), dotted)
-        return lines
-    if canonical_json(stored) == canonical_json(asked):
+            found += _diff(first.get(name, _ABSENT), second.get(name, _ABSENT), dotted)
+        return found
+    if canonical_json(first) == canonical_json(second):
         return []
-    return [f"{key or '(all)'}: stored {_short(stored)}, asked {_short(asked)}"]
+    return [(key, _short(first), _short(second))]
 
 
 def _short(value: Any, limit: int = 120) -> str:
