@@ -15,7 +15,7 @@ from cache.schema import CacheSpec
 from cache.shards import Bytes
 from cache.threads import share
 
-CACHED_BYTES = 512 << 20
+CACHED_BYTES = 1 << 30
 """Decoded blocks that one store keeps: a window of `shuffled` should fit."""
 
 Block = tuple[int, int, int]  # level, first row, first view

@@ -31,6 +31,10 @@ class CacheWriteError(CacheError, OSError):
     """The disk refused a write: full, read-only, too large a file."""
 
 
+class CacheUnreachable(CacheError):
+    """A server did not answer or refused a read; says nothing about the store's bytes."""
+
+
 class SchemaMismatch(CacheError):
     """A folder is not a store, or one of a format version that this release does not know."""
 

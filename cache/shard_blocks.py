@@ -8,15 +8,10 @@ inner chunk, and its zarrs pipeline passes over the checksums of the inner chunk
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 
 import numpy as np
-import zarr
 from numcodecs import blosc, zstd
 from numpy.typing import NDArray
-from zarr.abc.store import RangeByteRequest
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
 from cache import schema
 from cache.blocks import rows_of_bytes
@@ -84,7 +79,9 @@ class ShardBlocks:
     ) -> Bytes:
         """`[entries, size_bytes]` inner chunks."""
         start, stop = int(entries[:, 0].min()), int(entries.sum(axis=1).max())
-        content = np.frombuffer(self._read(shard_key(level, chunk), start, stop), dtype=np.uint8)
+        content = np.frombuffer(
+            self._storage.read_range(shard_key(level, chunk), start, stop), dtype=np.uint8
+        )
         if content.size != stop - start:
             raise DamagedBytes(f"it ends at byte {start + content.size}")
         decode, values = DECODERS[self._spec.codec], np.empty((len(entries), size_bytes), np.uint8)
@@ -112,24 +109,6 @@ class ShardBlocks:
             )
             self._indexes[key] = entries.reshape(num_blocks, spec.num_views, 2)
         return self._indexes[key]
-
-    def _read(self, key: str, start: int, stop: int) -> bytes:
-        folder = self._storage.folder
-        if folder is not None:
-            with (folder / key).open("rb", buffering=0) as file:
-                file.seek(start)
-                return file.read(stop - start)
-        group = self._group
-        path = f"{group.path}/{key}" if group.path else key
-        span = RangeByteRequest(start, stop)
-        found = sync(group.store.get(path, default_buffer_prototype(), byte_range=span))
-        if found is None:
-            raise FileNotFoundError(f"there is no {key}")
-        return found.to_bytes()
-
-    @cached_property
-    def _group(self) -> zarr.Group:
-        return zarr.open_group(self._storage.zarr_store(), mode="r")
 
 
 def shard_key(level: LevelSpec, chunk: int) -> str:

@@ -44,6 +44,9 @@ class Storage(Protocol):
     def read(self, key: str) -> bytes:
         """The object's bytes; raises FileNotFoundError."""
 
+    def read_range(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes from `start` up to `stop`, fewer at the object's end; raises FileNotFoundError."""
+
     def tail(self, key: str, num_bytes: int) -> tuple[bytes, int]:
         """The object's last bytes (fewer if it is shorter) and its size; FileNotFoundError."""
 
@@ -52,6 +55,9 @@ class Storage(Protocol):
 
     def names(self, prefix: str) -> list[str]:
         """Names directly below a prefix, in any order, without unfinished ones."""
+
+    def size_bytes(self, prefix: str = "") -> int:
+        """Bytes of all objects below a prefix."""
 
     def write(self, files: Mapping[str, Iterable[Part]]) -> None:
         """Write the objects; durable on return, each whole or not there at all.
@@ -78,13 +84,30 @@ class Storage(Protocol):
 
 
 def open_storage(location: Location | Storage) -> Storage:
-    """The storage at a folder or a URL (`s3://bucket/name.zarr`); nothing is touched yet."""
+    """The storage at a folder or a URL (`s3://bucket/name.zarr`); nothing is touched yet.
+
+    Raises:
+        CacheError: it is no URL that we know, or obstore is not installed.
+    """
     if not isinstance(location, str | os.PathLike):
         return location
     text = os.fspath(location)
-    if "://" in text and not text.startswith("file://"):
-        raise CacheError(f"{text}: only folders can hold stores")
-    return LocalStorage(text.removeprefix("file://"))
+    if not is_url(text):
+        return LocalStorage(text.removeprefix("file://"))
+    try:
+        from cache.objects import ObjectStorage
+    except ImportError as error:
+        raise CacheError(
+            f"{text}: stores behind a URL need the package obstore: "
+            "pip install -c constraints.txt -e '.[s3]'"
+        ) from error
+    return ObjectStorage(text)
+
+
+def is_url(location: Location) -> bool:
+    """Whether a location is a URL of objects, not a folder."""
+    text = os.fspath(location)
+    return "://" in text and not text.startswith("file://")
 
 
 class LocalStorage:
@@ -116,6 +139,11 @@ class LocalStorage:
         """The file's bytes; raises FileNotFoundError."""
         return (self._folder / key).read_bytes()
 
+    def read_range(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes from `start` up to `stop`, fewer at the file's end; raises FileNotFoundError."""
+        with (self._folder / key).open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), stop - start, start)
+
     def tail(self, key: str, num_bytes: int) -> tuple[bytes, int]:
         """The file's last bytes (fewer if it is shorter) and its size; FileNotFoundError."""
         descriptor = os.open(self._folder / key, os.O_RDONLY | os.O_CLOEXEC)
@@ -138,6 +166,11 @@ class LocalStorage:
                 ]
         except FileNotFoundError:
             return []
+
+    def size_bytes(self, prefix: str = "") -> int:
+        """Bytes of all files below a prefix."""
+        paths = (path for path in (self._folder / prefix).rglob("*") if path.is_file())
+        return sum(path.stat().st_size for path in paths)
 
     def write(self, files: Mapping[str, Iterable[Part]]) -> None:
         """Write all files under other names, sync, rename; raises OSError."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.object_server import bucket, object_server  # noqa: F401, fixtures
+
 TEST_DATA_VARIABLE = "POSECACHE_TEST_DATA"
 
 

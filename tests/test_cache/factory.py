@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from cache import (
     RowPlan,
 )
 from cache.schema import chunk_arrays, feature_path
+from cache.storage import Location
+
+Place = TypeVar("Place", bound=Location)
 
 FEATURE_IDENTITY: dict[str, Any] = {
     "detector": {"weights": "aa11", "taps": ["x4", "x8"]},
@@ -98,7 +101,7 @@ def make_chunk(spec: CacheSpec, rows: range) -> ChunkData:
     )
 
 
-def open_writer(path: Path, spec: CacheSpec, **changes: Any) -> CacheWriter:
+def open_writer(path: Location, spec: CacheSpec, **changes: Any) -> CacheWriter:
     settings: dict[str, Any] = {
         "plan": make_plan(spec.num_rows),
         "feature_identity": FEATURE_IDENTITY,
@@ -108,8 +111,8 @@ def open_writer(path: Path, spec: CacheSpec, **changes: Any) -> CacheWriter:
 
 
 def write_store(
-    path: Path, spec: CacheSpec, chunks: list[int] | None = None, **changes: Any
-) -> Path:
+    path: Place, spec: CacheSpec, chunks: list[int] | None = None, **changes: Any
+) -> Place:
     with open_writer(path, spec, **changes) as writer:
         for chunk in writer.missing_chunks() if chunks is None else chunks:
             writer.write_chunk(chunk, make_chunk(spec, writer.chunk_rows(chunk)))
