@@ -12,13 +12,17 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.threads import for_each
+
 TEMPORARY_PREFIX = ".tmp-"
-_BUFFER_BYTES = 1 << 20
+_SYNCS_AT_ONCE = 4
+_PARTS_AT_ONCE = 512  # the system takes 1024 in one call
 
 Part = bytes | NDArray[np.uint8]
 
@@ -82,23 +86,25 @@ def sync_tree(folder: Path) -> None:
 
 
 def write_files(files: Mapping[Path, Iterable[Part]]) -> None:
-    """Write every file, sync all, rename all, sync their folders.
+    """Write and sync every file, rename all, sync their folders.
+
+    The files of a chunk are written side by side: a disk is faster with several syncs to wait for.
 
     Raises:
         OSError: of the disk; no final name has then been touched, and nothing is left behind.
     """
     pending: dict[Path, Path] = {}
     descriptors: list[int] = []
+
+    def write(path: Path) -> None:
+        temporary, descriptor = _create_temporary(path)
+        pending[path] = temporary
+        descriptors.append(descriptor)
+        _write_parts(descriptor, files[path])
+        os.fsync(descriptor)
+
     try:
-        for path, parts in files.items():
-            temporary, descriptor = _create_temporary(path)
-            pending[path] = temporary
-            descriptors.append(descriptor)
-            with os.fdopen(descriptor, "wb", buffering=_BUFFER_BYTES, closefd=False) as stream:
-                for part in parts:
-                    stream.write(part if isinstance(part, bytes) else part.data)
-        for descriptor in descriptors:
-            os.fsync(descriptor)
+        for_each(write, files, _SYNCS_AT_ONCE)
         for path, temporary in list(pending.items()):
             temporary.rename(path)
             del pending[path]
@@ -110,6 +116,18 @@ def write_files(files: Mapping[Path, Iterable[Part]]) -> None:
                 temporary.unlink()
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _write_parts(descriptor: int, parts: Iterable[Part]) -> None:
+    """Write all parts, many at a time and none copied."""
+    remaining = iter(parts)
+    while batch := [memoryview(part).cast("B") for part in islice(remaining, _PARTS_AT_ONCE)]:
+        while batch:
+            written = os.writev(descriptor, batch)
+            while batch and written >= len(batch[0]):
+                written -= len(batch.pop(0))
+            if written:
+                batch[0] = batch[0][written:]
 
 
 def sweep_leftovers(folder: Path, name_starts: str = "") -> None:

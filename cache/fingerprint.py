@@ -24,7 +24,8 @@ def _plain(value: Any) -> Any:
             raise TypeError("identities have string keys only")
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        # Vocabularies have a word per row.
+        return [item if type(item) is str else _plain(item) for item in value]
     if isinstance(value, np.generic | np.ndarray):
         return _plain(value.tolist())
     hint = "; paths are not part of an identity" if isinstance(value, PurePath) else ""

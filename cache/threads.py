@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 MAX_THREADS = 64
 QUEUE_DEPTH = 16
@@ -30,6 +33,42 @@ def share(work: Callable[[], None], threads: int) -> None:
         # One that has not begun has nothing left to do: never wait for a busy machine to start it.
         if not helper.cancel():
             helper.result()
+
+
+def for_each(work: Callable[[Item], None], items: Iterable[Item], threads: int) -> None:
+    """Call `work` for every item in up to so many threads at once, this one among them.
+
+    Returns when all calls have ended; raises what the first failing one raised, and begins no
+    further ones after that.
+    """
+    remaining, failed = iter(list(items)), list[BaseException]()
+
+    def take() -> None:
+        for item in remaining:
+            if failed:
+                return
+            try:
+                work(item)
+            except BaseException as error:  # must reach the caller, whichever thread it was in
+                failed.append(error)
+
+    helpers = [pool().submit(take) for _ in range(min(threads, MAX_THREADS) - 1)]
+    try:
+        take()
+    finally:
+        for helper in helpers:
+            _settle(helper, failed)
+    if failed:
+        raise failed[0]
+
+
+def _settle(helper: Future[None], failed: list[BaseException]) -> None:
+    """Wait for its end, whatever signal arrives: it may hold what the caller cleans up next."""
+    while not helper.cancel() and not helper.done():
+        try:
+            wait([helper])
+        except BaseException as error:  # of a signal; told when all are at rest
+            failed.append(error)
 
 
 def pool() -> ThreadPoolExecutor:
