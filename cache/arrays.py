@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class StoredArray:
         codec: how that is compressed, `raw` if it is not.
         num_objects: that are there.
         planned_objects: that a complete store has.
-        size_bytes: of the objects that are there; None where they are no files.
+        size_bytes: of the objects that are there, metadata included.
     """
 
     path: str
@@ -38,12 +39,17 @@ class StoredArray:
     codec: str
     num_objects: int
     planned_objects: int
-    size_bytes: int | None
+    size_bytes: int
 
 
 def stored_arrays(storage: Storage, prefix: str = "") -> list[StoredArray]:
-    """Every array below a prefix, sorted by path; raises `CacheCorrupt` for broken metadata."""
-    return sorted(_walk(storage, prefix), key=lambda array: array.path)
+    """Every array below a prefix, x8 before x16; raises `CacheCorrupt` for broken metadata."""
+    return sorted(_walk(storage, prefix), key=lambda array: _counting(array.path))
+
+
+def _counting(path: str) -> list[tuple[str, int]]:
+    """A path as words and numbers."""
+    return [(word, int(number or 0)) for word, number in re.findall(r"(\D+)(\d*)", path)]
 
 
 def _walk(storage: Storage, prefix: str) -> Iterator[StoredArray]:
@@ -77,10 +83,6 @@ def _array(storage: Storage, path: str, node: dict[str, Any], names: list[str]) 
     planned = 1
     for size, step in zip(shape, chunk, strict=True):
         planned *= -(-size // step)
-    folder = storage.folder
-    size_bytes = None
-    if folder is not None:
-        size_bytes = sum((folder / path / name).stat().st_size for name in objects)
     return StoredArray(
         path=path,
         shape=shape,
@@ -91,7 +93,7 @@ def _array(storage: Storage, path: str, node: dict[str, Any], names: list[str]) 
         or "raw",
         num_objects=len(objects),
         planned_objects=planned,
-        size_bytes=size_bytes,
+        size_bytes=storage.size_bytes(path),
     )
 
 

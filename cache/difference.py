@@ -45,7 +45,8 @@ class ValueDifference:
     """How far two arrays are apart.
 
     Args:
-        max_abs: largest difference of two values; of codes, what they stand for.
+        max_abs: largest difference of two values; of codes, what they stand for. Infinite where one
+            of them is not finite.
         num_rows: rows that differ.
     """
 
@@ -178,5 +179,6 @@ def _difference(first: NDArray[Any], second: NDArray[Any]) -> ValueDifference:
     for row, (one, other) in enumerate(zip(first, second, strict=True)):
         if not np.array_equal(one, other):
             wide = np.float64 if one.dtype == np.float64 else np.float32
-            apart[row] = np.abs(np.subtract(one, other, dtype=wide)).max()
+            largest = np.abs(np.subtract(one, other, dtype=wide)).max()
+            apart[row] = largest if np.isfinite(largest) else np.inf
     return ValueDifference(float(apart.max()), int((apart > 0).sum()))

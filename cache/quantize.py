@@ -7,6 +7,7 @@ a channel on the largest code: nothing is clipped.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +115,11 @@ class LevelError:
     relative_rms: float
     worst_channel: int
     worst_relative_rms: float
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """Power of the values over that of the differences; None where nothing differs."""
+        return -20 * math.log10(self.relative_rms) if self.relative_rms else None
 
 
 class ErrorSums:

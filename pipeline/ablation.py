@@ -75,7 +75,7 @@ def plan_jobs(config: RunConfig) -> list[Job]:
 
 
 def run_jobs(
-    jobs: Sequence[Job], store: Path, *, workers: int, update: Update
+    jobs: Sequence[Job], store: Path | str, *, workers: int, update: Update
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """Train and evaluate every job, `workers` at a time; return their ends by (row, seed)."""
     reader = CacheReader(store)
@@ -120,7 +120,7 @@ def run_jobs(
 
 def compare_rows(
     config: RunConfig,
-    store: Path,
+    store: Path | str,
     *,
     update: Update,
     seconds: Mapping[str, float],
@@ -139,7 +139,7 @@ def compare_rows(
     rows = [_row(name, jobs, ended, reader, config) for name in config.comparison.rows]
     splits = [split for split in rows[0]["mpjpe_mm"] if split.startswith("test")]
     result: dict[str, Any] = {
-        "store": store.name,
+        "store": f"{reader.name}.zarr",
         "seeds": list(config.comparison.seeds),
         "splits": splits,
         "rows": rows,
@@ -151,7 +151,7 @@ def compare_rows(
         "pictures": sorted({path for entry in ended.values() for path in entry["pictures"]}),
     }
     identity = {"rows": [row["runs"] for row in rows], "evaluate": config.evaluate.model_dump()}
-    folder = config.runs_root / f"comparison-{store.stem}-{fingerprint(identity)[:8]}"
+    folder = config.runs_root / f"comparison-{reader.name}-{fingerprint(identity)[:8]}"
     result["result_file"] = str(folder / RESULT_FILE)
     write_json(folder / "config.json", config.dump())
     write_json(folder / "provenance.json", provenance(result["seconds"]))
@@ -159,14 +159,14 @@ def compare_rows(
     return result
 
 
-def _run_remote(job: Job, store: Path, *, draw: bool, reports: Any) -> dict[str, Any]:
+def _run_remote(job: Job, store: Path | str, *, draw: bool, reports: Any) -> dict[str, Any]:
     def put(name: str, fraction: float, note: str) -> None:
         reports.put((name, fraction, note))
 
     return _run_job(job.config, store, draw=draw, report=partial(_update, put, job.name))
 
 
-def _run_job(config: RunConfig, store: Path, *, draw: bool, report: Report) -> dict[str, Any]:
+def _run_job(config: RunConfig, store: Path | str, *, draw: bool, report: Report) -> dict[str, Any]:
     dataset = build_dataset(config.dataset.name, **config.dataset.arguments()) if draw else None
     return _ending(lift(config, CacheReader(store), dataset=dataset, report=report))
 

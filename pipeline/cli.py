@@ -11,7 +11,9 @@ from typing import Annotated
 
 import typer
 
-import pipeline.commands.cache_parts  # noqa: F401, its commands are registered with it
+import pipeline.commands.cache_parts
+import pipeline.commands.cache_recode
+import pipeline.commands.cache_show  # noqa: F401, the commands of these are registered with them
 from pipeline import options
 from pipeline.commands.cache import cache_app
 from pipeline.commands.config import config_app
@@ -180,9 +182,7 @@ def lift(
 @app.command()
 def evaluate(
     run: Annotated[Path | None, typer.Argument(help="Run directory; the newest if none.")] = None,
-    store: Annotated[
-        Path | None, typer.Option("--store", help="Another store of its kind.")
-    ] = None,
+    store: Annotated[str | None, typer.Option("--store", help="Another store of its kind.")] = None,
     sets: options.Sets = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -202,6 +202,20 @@ def compare(
     from pipeline.commands.compare import run_compare
 
     run_compare(runs, sets=sets or (), as_json=as_json)
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks; all if none.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small sizes; writes no result file.")
+    ] = False,
+) -> None:
+    """Measure each part against its baseline on this machine; needs the source tree."""
+    from pipeline.commands.bench import run_bench
+
+    if code := run_bench(names or (), quick=quick):
+        raise typer.Exit(code)
 
 
 def main() -> None:

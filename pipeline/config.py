@@ -88,6 +88,9 @@ class RunConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings
 
     data_root: Path = Path("data")
     """Folder of the stores `*.zarr`."""
+    store: str | None = None
+    """Folder or URL of a finished store to train and evaluate from, e.g. a recoded one; `None`:
+    that of the dataset and the detector, below `data_root`."""
     runs_root: Path = Path("runs")
     """Folder of the run directories."""
     dataset: DatasetConfig

@@ -21,8 +21,8 @@ from pipeline.detectors import build_detector, detector_files
 from pipeline.errors import Stopped
 from pipeline.interruption import Interruption
 from pipeline.runs import provenance, read_json, writable_folder, write_json
-from pipeline.stores import store_path
-from pipeline.tables import size_text
+from pipeline.store_tables import size_text
+from pipeline.stores import open_store, store_path
 from pipeline.workers import fill_store
 from stages.extract.chunks import ChunkPart, ChunkPlan, ExtractProgress, ExtractSummary
 from stages.extract.datasets import DatasetError, build_dataset
@@ -37,7 +37,7 @@ _NOT_IN_RESULT = ("workers", "scheduler", "mixed_machines", "loader_workers", "s
 class StoreState:
     """A store and what was done for it."""
 
-    path: Path
+    path: Path | str
     complete: bool
     seconds: Mapping[str, float] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -74,6 +74,8 @@ def ensure_store(
 ) -> StoreState:
     """Return the complete store of `config`, extracting what is missing of it.
 
+    The store that `store` of the configuration names is never written, only opened.
+
     A complete store is taken as it is when the request beside it is the one of `config`, or, with
     `trust_complete`, when there is no request to compare (a store copied from another machine).
     Otherwise the store itself is asked, which refuses another detector, crop or dataset.
@@ -88,8 +90,13 @@ def ensure_store(
 
     Raises:
         CacheMismatch: the store at this path was made of something else; every key is named.
+        StoreMissing: there is no store where `store` of the configuration says.
         Stopped: a signal ended it; running chunks were finished.
     """
+    if config.store is not None:
+        open_store(config.store)
+        screen.print(f"{config.store}: taken as it is.", soft_wrap=True)
+        return StoreState(config.store, complete=True)
     path = store_path(config)
     damaged = damaged_chunks(path, screen) if repair and path.is_dir() else ()
     if not damaged and _is_up_to_date(config, path, trust_complete=trust_complete):
@@ -124,7 +131,8 @@ def ensure_store(
     seconds = {"load detector": loaded - start, "extract": summary.seconds}
     if not summary.chunks_missing:
         write_json(_request_file(path), request_of(config))
-    write_json(path.with_suffix(".provenance.json"), provenance(seconds))
+    note = {**provenance(seconds), "dataset": _dataset_note(config)}
+    write_json(path.with_suffix(".provenance.json"), note)
     _say_done(path, summary, part, screen)
     rates = {} if rate.rows_per_s is None else {"extract": rate.rows_per_s}
     return StoreState(path, not summary.chunks_missing, seconds, rates, summary)
@@ -219,6 +227,16 @@ def _is_up_to_date(config: RunConfig, path: Path, *, trust_complete: bool) -> bo
     except DatasetError:
         return trust_complete
     return not diff_identities(reader.content_identity, dataset.content_identity())
+
+
+def _dataset_note(config: RunConfig) -> dict[str, Any]:
+    """Return how to find the pictures of a store again."""
+    root = config.dataset.root
+    return {
+        "name": config.dataset.name,
+        "root": None if root is None else str(root.absolute()),
+        "options": config.dataset.options,
+    }
 
 
 def _request_file(path: Path) -> Path:

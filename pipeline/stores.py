@@ -1,9 +1,10 @@
-"""Stores below data_root: where they lie, what is in them, whether they are whole."""
+"""Stores: where they lie, what is in them, whether they are whole."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cache import CacheError, CacheReader, FrameStatus, convert_keypoints
+from cache.arrays import stored_arrays
 from cache.coords import apply_affine
+from cache.storage import Location, Storage, open_storage
 from cache.verify import verify
 from pipeline.errors import StoreMissing
 
@@ -29,60 +32,101 @@ def store_path(config: RunConfig) -> Path:
     return config.data_root / f"{dataset}-{config.detector.name}.zarr"
 
 
-def open_store(path: Path, *, allow_incomplete: bool = False) -> CacheReader:
-    """Return a reader of the store at `path`; raises StoreMissing naming the stores beside it."""
-    if not path.is_dir():
-        beside = sorted(other.name for other in path.parent.glob("*.zarr"))
+def store_location(config: RunConfig) -> str:
+    """Return the folder or URL of the store to read: `store` of the configuration, if it is set."""
+    return config.store or str(store_path(config))
+
+
+def open_store(location: Location, *, allow_incomplete: bool = False) -> CacheReader:
+    """Return a reader of a store; raises StoreMissing naming the stores beside it."""
+    require_store(location)
+    return CacheReader(location, allow_incomplete=allow_incomplete)
+
+
+def require_store(location: Location) -> Storage:
+    """Return the storage of a store; raises StoreMissing if its folder is not there."""
+    storage = open_storage(location)
+    if storage.folder is not None and not storage.folder.is_dir():
+        beside = sorted(other.name for other in storage.folder.parent.glob("*.zarr"))
         raise StoreMissing(
-            f"{path}: there is no such store. Stores in {path.parent}: "
+            f"{location}: there is no such store. Stores in {storage.folder.parent}: "
             f"{', '.join(beside) or 'none'}. Make it with: posecache extract."
         )
-    return CacheReader(path, allow_incomplete=allow_incomplete)
-
-
-def size_bytes(path: Path) -> int:
-    """Return the bytes of all files below `path`."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return storage
 
 
 def list_stores(data_root: Path) -> list[dict[str, Any]]:
-    """Return name, rows, completeness and size of every store below `data_root`."""
+    """Return name, rows, completeness, precision and size of every store below `data_root`.
+
+    A folder that is called like a store and cannot be read as one is listed with its `problem`.
+    """
     found = []
-    for path in sorted(data_root.glob("**/*.zarr")):
-        entry: dict[str, Any] = {"path": str(path), "size_bytes": size_bytes(path)}
+    for path in _folders_of_stores(data_root):
+        entry: dict[str, Any] = {
+            "path": str(path),
+            "num_rows": None,
+            "num_rows_done": None,
+            "complete": False,
+            "problem": None,
+        }
         try:
-            reader = CacheReader(path, allow_incomplete=True)
-        except CacheError as error:
-            found.append({**entry, "num_rows": None, "complete": False, "problem": str(error)})
-            continue
-        found.append(
-            {
-                **entry,
-                "num_rows": len(reader),
-                "complete": bool(reader.complete),
-                "detector": reader.feature_identity.get("detector", {}).get("kind"),
-                "dataset": reader.content_identity.get("adapter"),
-                "problem": None,
-            }
-        )
+            entry |= _summary(path)
+        except (CacheError, OSError) as error:
+            entry["problem"] = str(error)
+        found.append(entry)
     return found
 
 
-def describe_store(path: Path) -> dict[str, Any]:
-    """Return what is in a store: rows, views, levels, splits, invalid rows, identities, size."""
-    reader = open_store(path, allow_incomplete=True)
+def _folders_of_stores(root: Path) -> Iterator[Path]:
+    """Yield the folders `*.zarr` below `root`, sorted, without looking for more inside them."""
+    for folder, names, _ in os.walk(root):
+        names.sort()
+        yield from (Path(folder) / name for name in names if name.endswith(".zarr"))
+        names[:] = [name for name in names if not name.endswith(".zarr")]
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    reader = CacheReader(path, allow_incomplete=True)
+    return {
+        "size_bytes": open_storage(path).size_bytes(),
+        "num_rows": len(reader),
+        "num_rows_done": int(reader.committed().sum()),
+        "complete": reader.complete,
+        "dtype": _dtypes(reader),
+        "codec": reader.spec.codec,
+        "num_views": reader.spec.num_views,
+        "detector": reader.feature_identity.get("detector", {}).get("kind"),
+        "dataset": reader.content_identity.get("adapter"),
+    }
+
+
+def describe_store(location: Location) -> dict[str, Any]:
+    """Return what is in a store: rows, arrays, splits, invalid rows, precision, identities."""
+    reader = open_store(location, allow_incomplete=True)
+    storage = open_storage(location)
     split = reader.index("split")
-    status = Counter(FrameStatus(int(code)).name for code in reader.status())
+    committed = np.flatnonzero(reader.committed())
+    status = Counter(FrameStatus(int(code)).name for code in reader.status(rows=committed))
     words = split.vocabulary or ()
     counts = {word: int((split.codes == code).sum()) for code, word in enumerate(words)}
+    scales = {name: reader.scales(name) for name in reader.levels}
     return {
-        "path": str(path),
+        "path": os.fspath(location),
         "num_rows": len(reader),
-        "complete": bool(reader.complete),
-        "size_bytes": size_bytes(path),
+        "num_rows_done": len(committed),
+        "complete": reader.complete,
+        "size_bytes": storage.size_bytes(),
         "skeleton": reader.skeleton.name,
         "views": list(reader.views),
-        "dtype": reader.spec.dtype,
+        "dtype": _dtypes(reader),
+        "codec": reader.spec.codec,
+        "inner_rows": reader.spec.inner_rows,
+        "shard_rows": reader.spec.shard_rows,
+        "scales": {
+            name: {"min": float(scale.min()), "max": float(scale.max())}
+            for name, scale in scales.items()
+            if scale is not None
+        },
         "levels": {
             name: [level.height, level.width, level.channels]
             for name, level in reader.levels.items()
@@ -90,9 +134,15 @@ def describe_store(path: Path) -> dict[str, Any]:
         "keypoint_sources": list(reader.spec.keypoint_sources),
         "rows_by_split": counts,
         "rows_by_status": dict(status),
+        "arrays": [asdict(array) for array in stored_arrays(storage)],
         "feature_identity": reader.feature_identity,
         "content_identity": reader.content_identity,
     }
+
+
+def _dtypes(reader: CacheReader) -> str:
+    """Return the precision of the maps, e.g. `float16`, `uint8/int8`."""
+    return "/".join(dict.fromkeys(reader.level_dtype(name).name for name in reader.levels))
 
 
 def keypoint_errors(reader: CacheReader) -> dict[str, dict[str, float]]:
@@ -127,20 +177,28 @@ def keypoint_errors(reader: CacheReader) -> dict[str, dict[str, float]]:
     return groups
 
 
-def verify_store(path: Path, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+def verify_store(
+    location: Location,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    quick: bool = False,
+) -> dict[str, Any]:
     """Return the result of reading and checking every byte of a store.
 
-    `progress` is called with the chunks done and to do.
+    Args:
+        location: folder or URL of the store.
+        progress: called with the chunks done and to do.
+        quick: look at everything but the maps, of which only the indexes are read.
     """
-    if not path.is_dir():
-        open_store(path)
-    report = verify(path, progress)
+    report = verify(require_store(location), progress, quick=quick)
     return {
-        "path": str(path),
+        "path": os.fspath(location),
         "ok": report.ok,
+        "quick": quick,
         "num_rows": report.num_rows,
         "num_chunks": report.num_chunks,
         "missing_chunks": list(report.missing_chunks),
         "invalid_by_reason": dict(report.invalid_by_reason),
+        "damaged_chunks": list(report.damaged_chunks),
         "problems": [asdict(problem) for problem in report.bad],
     }

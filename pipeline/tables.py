@@ -75,69 +75,6 @@ def difference_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
-def stores_table(stores: Sequence[Mapping[str, Any]]) -> Table:
-    """Return one line per store."""
-    table = Table("store", "rows", "complete", "size", "note")
-    for store in stores:
-        table.add_row(
-            store["path"],
-            "-" if store["num_rows"] is None else f"{store['num_rows']:,}",
-            "yes" if store["complete"] else "no",
-            size_text(store["size_bytes"]),
-            store["problem"] or "",
-        )
-    return table
-
-
-def store_table(store: Mapping[str, Any]) -> Table:
-    """Return what is in a store, one property per line."""
-    table = Table("", "", title=store["path"], title_justify="left", show_header=False)
-    rows = store["num_rows"]
-    table.add_row("rows", f"{rows:,}" + ("" if store["complete"] else ", not complete"))
-    table.add_row("size", f"{size_text(store['size_bytes'])}, {store['dtype']}")
-    table.add_row("views", ", ".join(store["views"]))
-    levels = (f"{name} {'x'.join(map(str, shape))}" for name, shape in store["levels"].items())
-    table.add_row("levels (HxWxC)", ", ".join(levels))
-    table.add_row("joints", f"{store['skeleton']}; {', '.join(store['keypoint_sources'])}")
-    table.add_row("splits", _counts(store["rows_by_split"]))
-    table.add_row("status", _counts(store["rows_by_status"]))
-    for kind in ("feature_identity", "content_identity"):
-        for key, value in store[kind].items():
-            table.add_row(f"{kind.partition('_')[0]}: {key}", _brief(value))
-    return table
-
-
-def verify_table(report: Mapping[str, Any]) -> Table:
-    """Return the verdict on a store, one line per problem."""
-    verdict = "whole" if report["ok"] else f"{len(report['problems'])} problems"
-    if report["missing_chunks"]:
-        verdict += f", {len(report['missing_chunks'])} chunks missing"
-    counts = f"{report['num_rows']:,} rows, {report['num_chunks']} chunks"
-    title = f"{report['path']}: {verdict}; {counts}"
-    table = Table("chunk", "array", "rows", "reason", title=title, title_justify="left")
-    for problem in report["problems"]:
-        chunk = "-" if problem["chunk"] is None else str(problem["chunk"])
-        first, last = problem["rows"]
-        table.add_row(chunk, problem["array"], f"{first} .. {last}", problem["reason"])
-    if report["invalid_by_reason"]:
-        table.caption = f"frames marked invalid: {_counts(report['invalid_by_reason'])}"
-    return table
-
-
-def size_text(size_bytes: float) -> str:
-    """Return e.g. `1.4 GB`."""
-    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "-"
-
-
-def _brief(value: Any, limit: int = 100) -> str:
-    text = str(value)
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
 def seconds_text(seconds: Mapping[str, float]) -> str:
     """Return e.g. `extract 61 s, train and evaluate 320 s`."""
     return ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())

@@ -1,4 +1,4 @@
-"""`posecache cache`: look into stores and check them."""
+"""`posecache cache list | info | verify`: look into stores and check them."""
 
 from __future__ import annotations
 
@@ -11,52 +11,60 @@ from pipeline import options
 
 cache_app = typer.Typer(
     name="cache",
-    help="List stores, look into one, check every byte of one.",
+    help="List stores, look into one, check, compare, recode, merge and thin them out.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-_Store = Annotated[Path | None, typer.Argument(help="Store; that of the options if none.")]
+Store = Annotated[
+    str | None, typer.Argument(help="Folder or URL of a store; that of the options if none.")
+]
 
 
 @cache_app.command("list")
 def list_stores(sets: options.Sets = None, as_json: options.AsJson = False) -> None:
     """List the stores below data_root."""
     from pipeline.console import console, print_json
+    from pipeline.store_tables import stores_table
     from pipeline.stores import list_stores as found_stores
-    from pipeline.tables import stores_table
 
-    stores = found_stores(_data_root(sets))
+    root = data_root(sets)
+    stores = found_stores(root)
     if as_json:
         print_json(stores)
-    else:
+    elif stores:
         console().print(stores_table(stores))
+    else:
+        console().print(f"{root}: no stores. Make one with: posecache extract.", soft_wrap=True)
 
 
 @cache_app.command()
 def info(
-    store: _Store = None,
+    store: Store = None,
     preset: options.Preset = "default",
     dataset: options.Dataset = None,
     detector: options.Detector = None,
     sets: options.Sets = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show rows, levels, splits, invalid frames and the two identities of a store."""
+    """Show the arrays of a store, its splits, unusable frames and identities."""
     from pipeline.console import console, print_json
+    from pipeline.store_tables import store_tree
     from pipeline.stores import describe_store
-    from pipeline.tables import store_table
 
-    description = describe_store(_chosen(store, preset, dataset, detector, sets))
+    description = describe_store(chosen_store(store, preset, dataset, detector, sets))
     if as_json:
         print_json(description)
     else:
-        console().print(store_table(description))
+        console().print(store_tree(description))
 
 
 @cache_app.command()
 def verify(
-    store: _Store = None,
+    store: Store = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Of the maps, read the indexes of the shards only.")
+    ] = False,
     preset: options.Preset = "default",
     dataset: options.Dataset = None,
     detector: options.Detector = None,
@@ -66,12 +74,16 @@ def verify(
     """Read every byte of a store and check sums, counts and ranges; exit code 3 if one is bad."""
     from pipeline.console import Meter, console, print_json
     from pipeline.errors import DATA
+    from pipeline.store_tables import verify_table
     from pipeline.stores import verify_store
-    from pipeline.tables import verify_table
 
-    path = _chosen(store, preset, dataset, detector, sets)
+    location = chosen_store(store, preset, dataset, detector, sets)
     with Meter(console(quiet=as_json)) as meter:
-        report = verify_store(path, lambda done, of: meter.update("verify", done / of))
+
+        def show(done: int, of: int) -> None:
+            meter.update("verify", done / of, f"chunk {done} of {of}")
+
+        report = verify_store(location, show, quick=quick)
     if as_json:
         print_json(report)
     else:
@@ -80,30 +92,32 @@ def verify(
         raise typer.Exit(DATA)
 
 
-def _data_root(sets: list[str] | None) -> Path:
+def data_root(sets: list[str] | None) -> Path:
+    """Return the folder of the stores; raises ConfigError for any other key in `sets`."""
     from pipeline.errors import ConfigError
     from pipeline.settings import parse_set
 
     root = Path("data")
     for key, value in map(parse_set, sets or ()):
         if key != "data_root":
-            raise ConfigError(f"cache list reads only data_root, not {key!r}.")
+            raise ConfigError(f"this command reads only data_root, not {key!r}.")
         root = Path(str(value))
     return root
 
 
-def _chosen(
-    store: Path | None,
+def chosen_store(
+    store: str | None,
     preset: str,
     dataset: str | None,
     detector: str | None,
     sets: list[str] | None,
-) -> Path:
+) -> str:
+    """Return the store named, else that of the configuration."""
     if store is not None:
         return store
     from pipeline.config import load_config
-    from pipeline.stores import store_path
+    from pipeline.stores import store_location
 
-    return store_path(
+    return store_location(
         load_config(preset, dataset=dataset, detector=detector, sets=sets or ()),
     )

@@ -95,11 +95,11 @@ def gc(
 ) -> None:
     """List what killed writers and deleted stores have left; removes it with --yes."""
     from cache.garbage import find_leftovers, remove_leftovers
-    from pipeline.commands.cache import _data_root
+    from pipeline.commands.cache import data_root
     from pipeline.console import console, print_json
-    from pipeline.tables import size_text
+    from pipeline.store_tables import size_text
 
-    found = find_leftovers(folder or _data_root(sets))
+    found = find_leftovers(folder or data_root(sets))
     if yes:
         found = remove_leftovers(found)
     total = sum(leftover.size_bytes for leftover in found)

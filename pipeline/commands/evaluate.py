@@ -11,14 +11,14 @@ from pipeline.errors import PipelineError
 from pipeline.lifting import draw_frames
 from pipeline.runs import CONFIG_FILE, METRICS_FILE, find_run, read_json
 from pipeline.settings import assign, parse_set, validate
-from pipeline.stores import open_store, store_path
+from pipeline.stores import open_store, store_location
 from pipeline.tables import action_table, joint_table, split_table
 from stages.extract.datasets import DatasetError, build_dataset
 from stages.lift import evaluate_run
 
 
 def run_evaluate(
-    run: Path | None, *, store: Path | None, sets: Sequence[str], as_json: bool
+    run: Path | None, *, store: str | None, sets: Sequence[str], as_json: bool
 ) -> None:
     """Evaluate a run with the configuration that it was made with, changed by `sets`."""
     changes = [parse_set(text) for text in sets]
@@ -36,7 +36,7 @@ def run_evaluate(
     for key, value in changes:
         tree = assign(tree, key, value)
     config = validate(RunConfig, tree)
-    reader = open_store(store or store_path(config))
+    reader = open_store(store or store_location(config))
     evaluations = evaluate_run(run_dir, reader, config.evaluate)
     try:
         dataset = build_dataset(config.dataset.name, **config.dataset.arguments())

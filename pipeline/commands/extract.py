@@ -9,8 +9,8 @@ from pipeline.config import load_config
 from pipeline.console import console, print_json
 from pipeline.errors import ConfigError
 from pipeline.extraction import ensure_store
+from pipeline.store_tables import store_tree
 from pipeline.stores import describe_store
-from pipeline.tables import store_table
 from stages.extract.extraction import ChunkPart
 
 
@@ -28,6 +28,10 @@ def run_extract(
 ) -> None:
     """Write the store, or go on where it was stopped, and print what is in it."""
     config = load_config(preset, dataset=dataset, detector=detector, device=device, sets=sets)
+    if config.store is not None:
+        raise ConfigError(
+            "store: names a finished store for lift and evaluate; extract writes below data_root."
+        )
     screen = console(quiet=as_json)
     state = ensure_store(
         config,
@@ -45,7 +49,7 @@ def run_extract(
     if as_json:
         print_json({**description, "seconds": dict(state.seconds)})
         return
-    screen.print(store_table(description))
+    screen.print(store_tree(description))
 
 
 def parse_part(text: str) -> ChunkPart:

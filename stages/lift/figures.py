@@ -123,8 +123,8 @@ def describe_row(reader: CacheReader, row: int) -> str:
     return " ".join(words)
 
 
-def _bones(skeleton: Skeleton) -> list[tuple[int, int, str]]:
-    """Pairs (joint, parent) with the colour of the joint's side."""
+def bones(skeleton: Skeleton) -> list[tuple[int, int, str]]:
+    """Returns pairs (joint, parent) with the colour of the joint's side."""
     colours = dict.fromkeys(skeleton.left, LEFT) | dict.fromkeys(skeleton.right, RIGHT)
     return [
         (joint, parent, colours.get(joint, MIDDLE))
@@ -137,7 +137,7 @@ def _draw_picture(
     axes: Any, image: NDArray[np.uint8], keypoints_px: NDArray[np.float32], skeleton: Skeleton
 ) -> None:
     axes.imshow(image)
-    for joint, parent, colour in _bones(skeleton):
+    for joint, parent, colour in bones(skeleton):
         x, y = keypoints_px[[joint, parent]].T
         axes.plot(x, y, color="white", linewidth=3.2)
         axes.plot(x, y, color=colour, linewidth=1.8)
@@ -156,7 +156,7 @@ def _draw_pose(
 ) -> None:
     # The camera looks along +z with y downwards; matplotlib's third axis points up.
     x, depth, up = pose_mm[:, 0], pose_mm[:, 2], -pose_mm[:, 1]
-    for joint, parent, side in _bones(skeleton):
+    for joint, parent, side in bones(skeleton):
         pair = [joint, parent]
         axes.plot(
             x[pair],
