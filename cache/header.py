@@ -10,12 +10,9 @@ from typing import Any
 from cache import schema
 from cache.errors import CacheMissing, SchemaMismatch
 from cache.fingerprint import canonical_json
-from cache.schema import CacheSpec
-from cache.seal import METADATA, SEAL, check_root
+from cache.schema import METADATA, CacheSpec
+from cache.seal import SEAL, check_root
 from cache.storage import Storage
-
-ROOT = METADATA
-"""Object of a store's root attributes."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def read_header(storage: Storage) -> StoreHeader:
     if not storage.exists():
         raise CacheMissing(f"no store at {path}; run 'posecache extract' to make it")
     try:
-        root = json.loads(storage.read(ROOT))
+        root = json.loads(storage.read(METADATA))
         attributes = root["attributes"]
     except (OSError, ValueError, KeyError) as error:
         raise SchemaMismatch(f"{path} is not a posecache store: no readable zarr.json") from error

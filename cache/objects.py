@@ -24,7 +24,7 @@ from zarr.storage import ObjectStore as ZarrObjectStore
 
 from cache.errors import CacheError, CacheUnreachable
 from cache.files import Part
-from cache.seal import METADATA
+from cache.schema import METADATA
 from cache.threads import pool
 
 if TYPE_CHECKING:  # obstore tells these to type checkers only

@@ -24,6 +24,8 @@ from cache.errors import SchemaMismatch
 from cache.skeletons import get_skeleton
 
 FORMAT_NAME = "posecache"
+METADATA = "zarr.json"
+"""Object that describes a group or an array."""
 FORMAT_VERSION = 1
 MAX_SHARD_ROWS = 64
 MAX_SHARD_BYTES_PER_VIEW = 32 * 2**20

@@ -17,10 +17,10 @@ from zarr.core.sync import sync
 
 from cache.errors import CacheCorrupt
 from cache.fingerprint import canonical_json
+from cache.schema import METADATA
 from cache.storage import Storage
 
 SEAL = "metadata_crc32c"
-METADATA = "zarr.json"
 _ITSELF = "."
 _REPAIR = "restore it from a copy, or delete the store and extract again"
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cache import schema
 from cache.errors import CacheCorrupt, CacheError
-from cache.header import ROOT, StoreHeader
+from cache.header import StoreHeader
 from cache.part import StorePart
 from cache.schema import FrameStatus, LevelSpec
 from cache.seal import check_metadata, sealed_names
@@ -93,12 +93,11 @@ def verify(
     """
     storage = open_storage(location)
     part = StorePart(storage)
-    listed = part.ledger.committed()
-    committed = sorted(chunk for chunk in listed if chunk < part.spec.num_chunks)
+    committed = sorted(part.ledger.committed())
     bad = [*_metadata_problems(part), *_plan_problems(part)]
     bad += [
-        Problem(None, schema.COMMIT, _all_rows(part), f"chunk {chunk} is not planned")
-        for chunk in sorted(listed.difference(committed))
+        Problem(None, schema.COMMIT, _all_rows(part), f"{name} is no commit of a planned chunk")
+        for name in part.ledger.strange()
     ]
     counts: Counter[str] = Counter()
     threads = _FETCHING_THREADS if storage.folder is None else copying_threads()
@@ -163,11 +162,11 @@ def _metadata_problems(part: StorePart) -> Iterator[Problem]:
             yield Problem(None, name, _all_rows(part), str(error))
     if sums is None:
         known = {*StoreHeader.__dataclass_fields__, "format", "format_version"}
-        strange = set(json.loads(part.storage.read(ROOT))["attributes"]) - known
+        strange = set(json.loads(part.storage.read(schema.METADATA))["attributes"]) - known
         if strange:
             # One of them may be the name of the seal with a flipped bit.
             reason = f"attributes that no release writes: {', '.join(sorted(strange))}"
-            yield Problem(None, ROOT, _all_rows(part), reason)
+            yield Problem(None, schema.METADATA, _all_rows(part), reason)
     for level in part.spec.levels:
         try:
             scale = part.scales(level)
