@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache.errors import CacheCorrupt
-from cache.header import ROOT
+from cache.schema import METADATA
 from cache.storage import Storage
 
 _NO_CODEC = ("bytes", "crc32c")
@@ -54,9 +54,9 @@ def _counting(path: str) -> list[tuple[str, int]]:
 
 def _walk(storage: Storage, prefix: str) -> Iterator[StoredArray]:
     names = storage.names(prefix)
-    if ROOT not in names:
+    if METADATA not in names:
         return
-    key = f"{prefix}/{ROOT}" if prefix else ROOT
+    key = f"{prefix}/{METADATA}" if prefix else METADATA
     try:
         node = json.loads(storage.read(key))
         if node["node_type"] == "array":
@@ -68,7 +68,7 @@ def _walk(storage: Storage, prefix: str) -> Iterator[StoredArray]:
             "delete the store and extract again"
         ) from error
     for name in sorted(names):
-        if name != ROOT:
+        if name != METADATA:
             yield from _walk(storage, f"{prefix}/{name}" if prefix else name)
 
 

@@ -121,13 +121,17 @@ def write_files(files: Mapping[Path, Iterable[Part]]) -> None:
 def _write_parts(descriptor: int, parts: Iterable[Part]) -> None:
     """Write all parts, many at a time and none copied."""
     remaining = iter(parts)
-    while batch := [memoryview(part).cast("B") for part in islice(remaining, _PARTS_AT_ONCE)]:
+    while batch := [_bytes(part) for part in islice(remaining, _PARTS_AT_ONCE)]:
         while batch:
             written = os.writev(descriptor, batch)
             while batch and written >= len(batch[0]):
                 written -= len(batch.pop(0))
             if written:
                 batch[0] = batch[0][written:]
+
+
+def _bytes(part: Part) -> memoryview:
+    return memoryview(part if isinstance(part, bytes) else part.data)
 
 
 def sweep_leftovers(folder: Path, name_starts: str = "") -> None:
