@@ -14,13 +14,21 @@ from cache import schema
 from cache.chunk_content import read_maps, read_rows
 from cache.errors import CacheMismatch
 from cache.fingerprint import differing_keys
+from cache.header import StoreHeader
 from cache.part import StorePart
 from cache.quantize import dequantize
 from cache.schema import LevelSpec
 from cache.storage import Location, open_storage
 from cache.threads import copying_threads
 
-_SECTIONS = ("feature_identity", "content_identity", "label_skeleton", "plan_hash", "spec")
+_SECTIONS = (
+    "feature_identity",
+    "content_identity",
+    "label_skeleton",
+    "plan_hash",
+    "spec",
+    "scales",
+)
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,10 @@ def compare_stores(first: Location, second: Location) -> StoreDifference:
         SchemaMismatch: one is of another format version.
     """
     parts = [StorePart(open_storage(location)) for location in (first, second)]
-    headers = [part.header.to_json() for part in parts]
+    headers = [_sections(part.header) for part in parts]
     keys = []
-    for section in (*_SECTIONS, "scales"):
-        for key, *values in differing_keys(*(header.get(section) for header in headers)):
+    for section in _SECTIONS:
+        for key, *values in differing_keys(*(header[section] for header in headers)):
             keys.append(Difference(section, key or section, *values))
     apart = differing_keys(*(part.joinable() for part in parts))
     return StoreDifference(tuple(keys), joinable=not apart, values=None)
@@ -137,6 +145,16 @@ def compare_values(
             if progress is not None:
                 progress(done, spec.num_chunks)
     return {name: each for name, each in total.items() if each.num_rows}
+
+
+def _sections(header: StoreHeader) -> dict[str, Any]:
+    """A header with its levels by name, so that each key of each one can differ."""
+    tree = {"scales": {}, **header.to_json()}
+    levels = {
+        level["name"]: {"position": position, **level}
+        for position, level in enumerate(tree["spec"]["levels"])
+    }
+    return {**tree, "spec": {**tree["spec"], "levels": levels}}
 
 
 def _pairs(

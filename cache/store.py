@@ -141,9 +141,11 @@ class PlanTable:
 
     def _array(self, name: str) -> zarr.Array[Any]:
         check_metadata(self._header.metadata_sums, name, self._storage)
-        array = self._group[name]
+        array = self._group.get(name)
         if not isinstance(array, zarr.Array):
-            raise CacheCorrupt(f"{self._path}: {name} is not an array")
+            raise CacheCorrupt(
+                f"{self._path}: {name} is not an array; delete the store and extract again"
+            )
         return array
 
     def _values(self, name: str) -> NDArray[Any]:

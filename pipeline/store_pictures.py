@@ -130,7 +130,8 @@ def draw_frame(
     }
     columns = max(len(maps), 3)
     figure = Figure(figsize=(_PANEL_INCHES * columns, 9.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(5.0, 4.0)).tolist()
+    places = figure.add_gridspec(2, 1, height_ratios=(5.0, 4.0))
+    top, bottom = (figure.add_subfigure(places[line]) for line in range(2))
     figure.suptitle(frame.title(), fontsize="medium")
     draw_joints(top, frame)
     axes = bottom.subplots(1, len(maps), squeeze=False)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -28,7 +29,9 @@ def stores_table(stores: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("")
     for store in stores:
         if store["problem"]:
-            table.add_row(store["path"], *["-"] * 6, store["problem"], style="red")
+            table.add_row(
+                store["path"], *["-"] * 6, store["problem"].partition("\n")[0], style="red"
+            )
             continue
         table.add_row(
             store["path"],
@@ -67,46 +70,85 @@ def store_tree(store: Mapping[str, Any]) -> Tree:
     return tree
 
 
-def verify_table(report: Mapping[str, Any]) -> Table:
+def verify_report(report: Mapping[str, Any]) -> Group:
     """Return the verdict on a store, one line per problem, and what to do about them."""
-    verdict = "whole" if report["ok"] else f"{len(report['problems'])} problems"
+    count = len(report["problems"])
+    verdict = "whole" if report["ok"] else f"{count} problem{'' if count == 1 else 's'}"
     if report["missing_chunks"]:
         verdict += f", {len(report['missing_chunks'])} chunks missing"
     what = " (quick: of the maps, only the indexes were read)" if report["quick"] else ""
     counts = f"{report['num_rows']:,} rows, {report['num_chunks']} chunks"
-    title = f"{report['path']}: {verdict}; {counts}{what}"
-    table = Table("chunk", "array", "rows", "reason", title=title, title_justify="left")
+    parts: list[Any] = [f"{report['path']}: {verdict}; {counts}{what}"]
+    table = Table("chunk", "array", "rows", "reason")
     for problem in report["problems"]:
         chunk = "-" if problem["chunk"] is None else str(problem["chunk"])
         first, last = problem["rows"]
         table.add_row(chunk, problem["array"], f"{first} .. {last}", problem["reason"])
-    table.caption = "\n".join(_advice(report))
-    table.caption_justify = "left"
-    return table
+    return Group(*parts, *([table] if count else []), *_advice(report))
 
 
-def store_difference_table(found: Mapping[str, Any]) -> Table:
-    """Return the keys in which two stores differ, by section, with both values."""
-    table = Table(
-        "section",
-        "key",
-        "A",
-        "B",
-        title=f"A = {found['a']}\nB = {found['b']}",
-        title_justify="left",
+def difference_report(found: Mapping[str, Any]) -> Group:
+    """Return in what two stores differ, by section, with both values, and what that means."""
+    parts: list[Any] = [f"A = {found['a']}", f"B = {found['b']}"]
+    if found["keys"]:
+        parts.append(_keys_table(found["keys"]))
+    else:
+        parts.append("Identities, row plan and layout are equal.")
+    if found["values"]:
+        parts.append(_values_table(found["values"], found["num_rows"]))
+    elif found["not_comparable"]:
+        parts.append(f"Numbers not compared: {found['not_comparable']}.")
+    elif found["values"] is None:
+        parts.append("Numbers not compared: --values reads them.")
+    else:
+        parts.append("All numbers are equal.")
+    joinable = "can" if found["joinable"] else "cannot"
+    return Group(*parts, f"One reader {joinable} read both as one.")
+
+
+def recode_report(result: Mapping[str, Any]) -> Group:
+    """Return what recoding cost, by level, what it saved, and how to go on."""
+    parts: list[Any] = []
+    if result["is_exact"]:
+        parts.append("Every value is what it was.")
+    else:
+        parts.append(_errors_table(result["errors"]))
+    before, after = result["source_bytes"], result["target_bytes"]
+    parts.append(
+        f"{result['target']}: {size_text(before)} became {size_text(after)} "
+        f"({100 * after / before:.0f} %)."
     )
+    parts.append(
+        f"{result['chunks_written']} of {result['num_chunks']} chunks written in "
+        f"{result['seconds']:.1f} s ({result['bytes_per_s'] / 1e6:.0f} MB/s of maps), all of them "
+        "read back and compared."
+    )
+    parts.append(f"Train from it: posecache lift --set store={result['target']}")
+    return Group(*parts)
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return e.g. `train 120, test 40`."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "-"
+
+
+def share_text(done: int, of: int) -> str:
+    """Return e.g. `97 %`; 100 % only if nothing is left."""
+    return "100 %" if done >= of else f"{min(100 * done / of, 99.9):.3g} %"
+
+
+def _keys_table(keys: Sequence[Mapping[str, str]]) -> Table:
+    table = Table("section", "key", "A", "B", title="what differs", title_justify="left")
     last = None
-    for each in found["keys"]:
+    for each in keys:
         section = _SECTION_NAMES.get(each["section"], each["section"].replace("_", " "))
         key = "-" if each["key"] == each["section"] else each["key"]
-        shown = "" if section == last else section
-        table.add_row(shown, key, _brief(each["a"], 48), _brief(each["b"], 48))
+        table.add_row("" if section == last else section, key, each["a"], each["b"])
         last = section
     return table
 
 
-def value_difference_table(values: Mapping[str, Mapping[str, Any]], num_rows: int) -> Table:
-    """Return the arrays whose numbers differ: how far apart at most, and in how many rows."""
+def _values_table(values: Mapping[str, Mapping[str, Any]], num_rows: int) -> Table:
     table = Table("array", title="numbers that differ", title_justify="left")
     table.add_column("largest difference", justify="right")
     table.add_column("rows", justify="right")
@@ -116,12 +158,11 @@ def value_difference_table(values: Mapping[str, Mapping[str, Any]], num_rows: in
     return table
 
 
-def recode_table(result: Mapping[str, Any]) -> Table:
-    """Return what recoding cost, by level, and what it saved."""
-    table = Table("level", title=f"{result['target']}: what was lost", title_justify="left")
+def _errors_table(errors: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table("level", title="what was lost", title_justify="left")
     for name in ("largest error", "RMSE", "relative RMSE", "SQNR", "worst channel"):
         table.add_column(name, justify="right")
-    for level, error in result["errors"].items():
+    for level, error in errors.items():
         sqnr = "exact" if error["sqnr_db"] is None else f"{error['sqnr_db']:.1f} dB"
         worst = f"{error['worst_channel']}: {100 * error['worst_relative_rms']:.2f} %"
         table.add_row(
@@ -133,16 +174,6 @@ def recode_table(result: Mapping[str, Any]) -> Table:
             worst,
         )
     return table
-
-
-def counts_text(counts: Mapping[str, int]) -> str:
-    """Return e.g. `train 120, test 40`."""
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "-"
-
-
-def share_text(done: int, of: int) -> str:
-    """Return e.g. `97 %`; 100 % only if nothing is left."""
-    return "100 %" if done >= of else f"{min(100 * done / of, 99.9):.3g} %"
 
 
 def _reading(store: Mapping[str, Any]) -> str:

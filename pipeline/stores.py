@@ -95,8 +95,8 @@ def _summary(path: Path) -> dict[str, Any]:
         "dtype": _dtypes(reader),
         "codec": reader.spec.codec,
         "num_views": reader.spec.num_views,
-        "detector": reader.feature_identity.get("detector", {}).get("kind"),
-        "dataset": reader.content_identity.get("adapter"),
+        "detector": _word(reader.feature_identity, "detector", "kind"),
+        "dataset": _word(reader.content_identity, "adapter"),
     }
 
 
@@ -138,6 +138,13 @@ def describe_store(location: Location) -> dict[str, Any]:
         "feature_identity": reader.feature_identity,
         "content_identity": reader.content_identity,
     }
+
+
+def _word(identity: Any, *keys: str) -> str | None:
+    """Return what stands below the keys; None if it is no word."""
+    for key in keys:
+        identity = identity.get(key) if isinstance(identity, dict) else None
+    return identity if isinstance(identity, str) else None
 
 
 def _dtypes(reader: CacheReader) -> str:

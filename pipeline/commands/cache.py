@@ -74,7 +74,7 @@ def verify(
     """Read every byte of a store and check sums, counts and ranges; exit code 3 if one is bad."""
     from pipeline.console import Meter, console, print_json
     from pipeline.errors import DATA
-    from pipeline.store_tables import verify_table
+    from pipeline.store_tables import verify_report
     from pipeline.stores import verify_store
 
     location = chosen_store(store, preset, dataset, detector, sets)
@@ -87,7 +87,7 @@ def verify(
     if as_json:
         print_json(report)
     else:
-        console().print(verify_table(report))
+        console().print(verify_report(report))
     if not report["ok"]:
         raise typer.Exit(DATA)
 

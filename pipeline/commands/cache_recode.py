@@ -28,7 +28,7 @@ def diff(
     from pipeline.console import Meter, console, print_json
     from pipeline.errors import CACHE_MISMATCH
     from pipeline.store_changes import diff_stores
-    from pipeline.store_tables import store_difference_table, value_difference_table
+    from pipeline.store_tables import difference_report
 
     screen = console(quiet=as_json)
     with Meter(screen) as meter:
@@ -40,12 +40,7 @@ def diff(
     if as_json:
         print_json(found)
     else:
-        if found["keys"]:
-            screen.print(store_difference_table(found))
-        if found["values"]:
-            screen.print(value_difference_table(found["values"], found["num_rows"]))
-        for line in _verdict(found, values=values):
-            screen.print(line, soft_wrap=True)
+        screen.print(difference_report(found))
     if not found["equal"]:
         raise typer.Exit(CACHE_MISMATCH)
 
@@ -78,7 +73,7 @@ def recode(
     """
     from pipeline.console import Meter, console, print_json
     from pipeline.store_changes import recode_store
-    from pipeline.store_tables import recode_table, size_text
+    from pipeline.store_tables import recode_report
 
     screen = console(quiet=as_json)
     with Meter(screen) as meter:
@@ -98,32 +93,5 @@ def recode(
         )
     if as_json:
         print_json(result)
-        return
-    if result["is_exact"]:
-        screen.print("Every value is what it was.")
     else:
-        screen.print(recode_table(result))
-    before, after = result["source_bytes"], result["target_bytes"]
-    screen.print(
-        f"{out}: {size_text(before)} became {size_text(after)} ({100 * after / before:.0f} %). "
-        f"{result['chunks_written']} of {result['num_chunks']} chunks written in "
-        f"{result['seconds']:.1f} s, all of them read back and compared. "
-        f"Train from it with: posecache lift --set store={out}",
-        soft_wrap=True,
-    )
-
-
-def _verdict(found: dict[str, object], *, values: bool) -> list[str]:
-    """Say in words what the tables mean."""
-    lines = []
-    if found["not_comparable"]:
-        lines.append(f"numbers not compared: {found['not_comparable']}")
-    elif not values:
-        lines.append("numbers not compared: --values reads them.")
-    elif not found["values"]:
-        lines.append("All numbers are equal.")
-    if not found["keys"]:
-        lines.insert(0, "Identities, row plan and layout are equal.")
-    joinable = "can" if found["joinable"] else "cannot"
-    lines.append(f"One reader {joinable} read both as one.")
-    return lines
+        screen.print(recode_report(result))
