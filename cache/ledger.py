@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from cache.schema import COMMIT, chunk_key
+from cache.schema import COMMIT, METADATA, chunk_key
 from cache.shards import chunk_parts
 from cache.storage import Storage
+
+_PREFIX = chunk_key(0, 1).removesuffix("0")
 
 
 class Ledger:
@@ -18,11 +20,13 @@ class Ledger:
 
     def committed(self) -> frozenset[int]:
         """Committed chunks, from a fresh listing."""
-        prefix = chunk_key(0, 1).removesuffix("0")
+        found = map(self._chunk_of, self._storage.names(COMMIT))
+        return frozenset(chunk for chunk in found if chunk is not None)
+
+    def strange(self) -> list[str]:
+        """Names among the commits that are none of a planned chunk; no writer makes them."""
         names = self._storage.names(COMMIT)
-        return frozenset(
-            int(name.removeprefix(prefix)) for name in names if name.startswith(prefix)
-        )
+        return sorted(name for name in names if name != METADATA and self._chunk_of(name) is None)
 
     def missing(self) -> list[int]:
         """Chunks without a commit, ascending."""
@@ -39,6 +43,14 @@ class Ledger:
     def revoke(self, chunk: int) -> None:
         """Take a commit back, durably, before its data are touched."""
         self._storage.delete(_key(chunk))
+
+    def _chunk_of(self, name: str) -> int | None:
+        digits = name.removeprefix(_PREFIX)
+        if not (name.startswith(_PREFIX) and digits.isascii() and digits.isdecimal()):
+            return None
+        chunk = int(digits)
+        # One name per chunk: `c.07` is not the commit of chunk 7.
+        return chunk if chunk < self._num_chunks and str(chunk) == digits else None
 
 
 def _key(chunk: int) -> str:
