@@ -57,9 +57,9 @@ def read_header(storage: Storage) -> StoreHeader:
     try:
         root = json.loads(storage.read(METADATA))
         attributes = root["attributes"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SchemaMismatch(f"{path} is not a posecache store: no readable zarr.json") from error
-    if attributes.get("format") != schema.FORMAT_NAME:
+    if not isinstance(attributes, dict) or attributes.get("format") != schema.FORMAT_NAME:
         raise SchemaMismatch(f"{path} is a Zarr group, but not a posecache store")
     version = attributes.get("format_version")
     if version != schema.FORMAT_VERSION:
