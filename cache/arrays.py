@@ -62,7 +62,7 @@ def _walk(storage: Storage, prefix: str) -> Iterator[StoredArray]:
         if node["node_type"] == "array":
             yield _array(storage, prefix, node, names)
             return
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CacheCorrupt(
             f"{storage.location}: {key} does not describe an array ({error}); "
             "delete the store and extract again"
