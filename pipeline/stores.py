@@ -61,7 +61,7 @@ def list_stores(data_root: Path) -> list[dict[str, Any]]:
     A folder that is called like a store and cannot be read as one is listed with its `problem`.
     """
     found = []
-    for path in _folders_of_stores(data_root):
+    for path in sorted(_folders_of_stores(data_root)):
         entry: dict[str, Any] = {
             "path": str(path),
             "num_rows": None,
@@ -78,9 +78,8 @@ def list_stores(data_root: Path) -> list[dict[str, Any]]:
 
 
 def _folders_of_stores(root: Path) -> Iterator[Path]:
-    """Yield the folders `*.zarr` below `root`, sorted, without looking for more inside them."""
+    """Yield the folders `*.zarr` below `root`, without looking for more inside them."""
     for folder, names, _ in os.walk(root):
-        names.sort()
         yield from (Path(folder) / name for name in names if name.endswith(".zarr"))
         names[:] = [name for name in names if not name.endswith(".zarr")]
 

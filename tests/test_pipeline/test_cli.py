@@ -31,10 +31,15 @@ FLAGS = {
     ("compare",): COMMON | {"--json"},
     ("cache", "list"): COMMON | {"--json"},
     ("cache", "info"): COMMON | PICK | {"--json"},
-    ("cache", "verify"): COMMON | PICK | {"--json"},
+    ("cache", "show"): COMMON | PICK | {"--row", "--item", "--view", "--out", "--json"},
+    ("cache", "verify"): COMMON | PICK | {"--quick", "--json"},
+    ("cache", "diff"): {"--help", "--values", "--json"},
+    ("cache", "recode"): {"--help", "--dtype", "--codec", "--json"}
+    | {"--shard-rows", "--inner-rows", "--workers"},
     ("cache", "merge"): {"--help", "--out", "--json"},
     ("cache", "subset"): {"--help", "--out", "--where", "--json"},
     ("cache", "gc"): COMMON | {"--yes", "--json"},
+    ("bench",): {"--help", "--quick"},
     ("config", "show"): COMMON | PICK | {"--lifter", "--device", "--json"},
     ("config", "schema"): {"--help"},
 }

@@ -163,7 +163,7 @@ def test_stores_are_listed_described_and_verified(place: Place, posecache: Comma
     assert described["rows_by_split"] == SPLITS
     assert described["rows_by_status"] == {"OK": sum(SPLITS.values())}
     assert posecache("cache", "verify", str(place.store)).code == 0
-    assert "x8 8x6x6" in posecache("cache", "info", str(place.store)).out
+    assert "40 x 2 x 8 x 6 x 6" in posecache("cache", "info", str(place.store)).out
 
 
 def test_keypoint_errors_are_those_of_the_noise_that_was_added(place: Place) -> None:
