@@ -60,6 +60,10 @@ def scan_index(
     ends = np.cumsum(sizes)
     if (starts[1:] < ends[:-1]).any():
         raise DamagedBytes("the shard index gives two maps the same place")
+    if int(sizes.sum()) + len(tail) != file_bytes:  # all that a glance without the maps can tell
+        raise DamagedBytes(
+            f"the file has {file_bytes} bytes, its index accounts for {sizes.sum() + len(tail)}"
+        )
     return entries
 
 

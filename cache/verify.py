@@ -84,7 +84,9 @@ def verify(
     Args:
         location: folder or URL of the store.
         progress: called with (chunks done, chunks to do) after each chunk.
-        quick: of the feature maps, read only the index at the end of each shard.
+        quick: of the feature maps, read only the index at the end of each shard. Finds files that
+            are missing, cut or of another size, damaged indexes, and all damage elsewhere; not a
+            changed byte inside a map, nor a map that is not finite.
 
     Raises:
         CacheMissing: there is no store.

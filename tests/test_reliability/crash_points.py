@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from cache import CacheIncomplete, CacheReader, verify
 from cache.files import TEMPORARY_PREFIX
@@ -238,7 +239,7 @@ def main() -> None:
     given = parser.parse_args()
     os.fsync = lambda _: None  # killed processes lose nothing that was not synced: skip the wait
     if given.without is not None:
-        GUARDS[given.without]()
+        GUARDS[given.without](pytest.MonkeyPatch())
     if given.life == "command":
         for name in PRELOADED:
             import_module(name)
