@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -57,15 +58,7 @@ class ObjectStorage:
                 "s3://bucket/folder"
             )
         self._url = f"{parts.scheme}://{parts.netloc}/{parts.path.strip('/')}"
-        # Servers on the own machine or network often have no certificate.
-        is_plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-        client: ClientConfig = {
-            "allow_http": is_plain,
-            "connect_timeout": timedelta(seconds=10),
-        }
-        self._objects: ObjectStore = from_url(
-            self._url, client_options=client, retry_config=_RETRIES
-        )
+        self._objects = _opened(self._url)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._url,)
@@ -150,6 +143,22 @@ class ObjectStorage:
         except BaseError as error:
             _refuse(error)
 
+    def read_beside(self, suffix: str) -> bytes:
+        """The object beside the store's; raises FileNotFoundError, CacheUnreachable."""
+        with self._reading(suffix):
+            return bytes(obstore.get(*self._beside(suffix)).bytes())
+
+    def write_beside(self, suffix: str, content: bytes) -> None:
+        """Put the object beside the store's; raises OSError."""
+        try:
+            obstore.put(*self._beside(suffix), content)
+        except (FileNotFoundError, BaseError) as error:
+            _refuse(error)
+
+    def _beside(self, suffix: str) -> tuple[ObjectStore, str]:
+        folder, _, name = self._url.rpartition("/")
+        return _opened(folder), PurePosixPath(name).with_suffix(suffix).name
+
     def sweep(self, prefixes: Iterable[str]) -> None:
         """Nothing: unfinished uploads are invisible, and the bucket's lifecycle rule ends them."""
 
@@ -213,6 +222,13 @@ class ObjectStorage:
                 f"cannot read {key} of {self._url}: {_line(error)}. Check the network and the "
                 "AWS_* variables (endpoint, region, keys); nothing is lost"
             ) from error
+
+
+def _opened(url: str) -> ObjectStore:
+    # Servers on the own machine or network often have no certificate.
+    is_plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    client: ClientConfig = {"allow_http": is_plain, "connect_timeout": timedelta(seconds=10)}
+    return from_url(url, client_options=client, retry_config=_RETRIES)
 
 
 def _refuse(error: Exception) -> NoReturn:

@@ -69,6 +69,12 @@ class Storage(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object, durably; does nothing if it is not there."""
 
+    def read_beside(self, suffix: str) -> bytes:
+        """What is kept beside the store, e.g. `name.provenance.json`; raises FileNotFoundError."""
+
+    def write_beside(self, suffix: str, content: bytes) -> None:
+        """Keep something about the store that is no part of it; raises OSError."""
+
     def sweep(self, prefixes: Iterable[str]) -> None:
         """Remove what killed writers left unfinished below the prefixes."""
 
@@ -181,6 +187,14 @@ class LocalStorage:
         path = self._folder / key
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+    def read_beside(self, suffix: str) -> bytes:
+        """The file beside the folder; raises FileNotFoundError."""
+        return self._folder.with_suffix(suffix).read_bytes()
+
+    def write_beside(self, suffix: str, content: bytes) -> None:
+        """Write the file beside the folder, durably; raises OSError."""
+        write_files({self._folder.with_suffix(suffix): [content]})
 
     def sweep(self, prefixes: Iterable[str]) -> None:
         """Remove temporary files of dead writers, and unfinished stores of this name."""

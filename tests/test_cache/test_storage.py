@@ -61,6 +61,18 @@ def test_what_is_written_is_read(storage: Storage) -> None:
     assert "b" in storage.names("part")
 
 
+def test_something_is_kept_beside_a_store(storage: Storage) -> None:
+    make(storage)
+    with pytest.raises(FileNotFoundError):
+        storage.read_beside(".request.json")
+    for content in (b"{}", b"[1]"):
+        storage.write_beside(".request.json", content)
+        assert storage.read_beside(".request.json") == content
+    assert set(storage.names("")) == {"part", "zarr.json"}
+    parent = open_storage(storage.location.removesuffix("/a.zarr"))
+    assert set(parent.names("")) == {"a.zarr", "a.request.json"}
+
+
 def test_a_store_appears_as_a_whole(storage: Storage) -> None:
     with storage.creating() as place:
         zarr.create_group(place).create_array("x", shape=(1,), dtype="u1")[:] = 3
