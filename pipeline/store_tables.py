@@ -46,8 +46,8 @@ def stores_table(stores: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def store_tree(store: Mapping[str, Any]) -> Tree:
-    """Return what is in a store: facts, arrays and the two identities."""
+def store_facts(store: Mapping[str, Any]) -> Tree:
+    """Return what is in a store, in a few lines."""
     rows, done = store["num_rows"], store["num_rows_done"]
     state = "complete" if store["complete"] else f"{share_text(done, rows)} done, not complete"
     tree = Tree(Text(f"{store['path']}: {rows:,} rows, {state}", style="bold"))
@@ -55,12 +55,20 @@ def store_tree(store: Mapping[str, Any]) -> Tree:
     facts.add_row("size", f"{size_text(store['size_bytes'])}, {store['dtype']}, {store['codec']}")
     facts.add_row("views", ", ".join(store["views"]))
     facts.add_row("joints", f"{store['skeleton']}; {', '.join(store['keypoint_sources'])}")
+    levels = (f"{name} {'x'.join(map(str, shape))}" for name, shape in store["levels"].items())
+    facts.add_row("levels", f"{', '.join(levels)} (HxWxC)")
     facts.add_row("chunks", f"{store['shard_rows']} rows of work; {_reading(store)}")
     facts.add_row("splits", counts_text(store["rows_by_split"]))
     facts.add_row("status", counts_text(store["rows_by_status"]))
     for name, scale in store["scales"].items():
         facts.add_row(f"scale {name}", f"{scale['min']:.3g} .. {scale['max']:.3g} per channel")
     tree.add(facts)
+    return tree
+
+
+def store_tree(store: Mapping[str, Any]) -> Tree:
+    """Return what is in a store: facts, arrays and the two identities."""
+    tree = store_facts(store)
     tree.add(_arrays_tree(store["arrays"]))
     for kind in ("feature_identity", "content_identity"):
         table = Table.grid(padding=(0, 2))

@@ -9,7 +9,7 @@ from pipeline.config import load_config
 from pipeline.console import console, print_json
 from pipeline.errors import ConfigError
 from pipeline.extraction import ensure_store
-from pipeline.store_tables import store_tree
+from pipeline.store_tables import store_facts
 from pipeline.stores import describe_store
 from stages.extract.extraction import ChunkPart
 
@@ -49,7 +49,7 @@ def run_extract(
     if as_json:
         print_json({**description, "seconds": dict(state.seconds)})
         return
-    screen.print(store_tree(description))
+    screen.print(store_facts(description))
 
 
 def parse_part(text: str) -> ChunkPart:
