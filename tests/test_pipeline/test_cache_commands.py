@@ -432,3 +432,22 @@ def test_info_reads_identities_of_any_shape(tmp_path: Path, posecache: CommandLi
     assert answer(posecache, "info", str(tmp_path / "a.zarr"))["feature_identity"] == identity
     (listed,) = json.loads(posecache("cache", "list", "--json", "-s", f"data_root={tmp_path}").out)
     assert (listed["detector"], listed["dataset"]) == (None, CONTENT_IDENTITY["adapter"])
+
+
+def test_stores_behind_a_url_are_recoded_to_and_looked_into(
+    store: Path, bucket: str, posecache: CommandLine, tmp_path: Path
+) -> None:
+    url = f"{bucket}/made.zarr"
+    words = ("recode", str(store), url, "--codec", "zstd", "--inner-rows", "4")
+    assert answer(posecache, *words)["chunks_written"] == 2
+    described = answer(posecache, "info", url)
+    assert described["complete"]
+    sizes = [array["size_bytes"] for array in described["arrays"]]
+    assert all(size > 0 for size in sizes)
+    assert sum(sizes) < described["size_bytes"]
+    assert answer(posecache, "verify", url, "--quick")["ok"]
+    found = answer(posecache, "diff", str(store), url, "--values", code=4)
+    assert (found["joinable"], found["values"]) == (True, {})
+    shown = answer(posecache, "show", url, "--out", str(tmp_path / "frame.png"))
+    assert shown["row"] == 0
+    assert "which dataset" in shown["no_picture"]
