@@ -25,6 +25,8 @@ a Zarr store, and train 3D lifting models from that store.
 In order: demo (try it, needs no data), extract, lift, evaluate, compare.
 """
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="posecache",
     help=_HELP,
@@ -222,9 +224,12 @@ def main() -> None:
     """Run the command line; expected errors are one message and an exit code."""
     try:
         app()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer makes this code of Ctrl-C, and says nothing.
+        if isinstance(end, SystemExit) and end.code != _INTERRUPTED:
+            raise
         typer.echo("\nStopped. The same command goes on from here.", err=True)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except Exception as error:
         if "--debug" in sys.argv:
             raise

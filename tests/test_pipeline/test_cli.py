@@ -160,6 +160,18 @@ def test_an_unexpected_error_has_code_1_and_points_to_the_trace(
         posecache("--debug", "extract")
 
 
+def test_an_interrupted_command_says_how_to_go_on(
+    posecache: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(extract_command, "run_extract", interrupt)
+    ended = posecache("extract")
+    assert ended.code == 130
+    assert "goes on from here" in ended.err
+
+
 def test_exit_codes_tell_usage_data_and_mismatch_apart() -> None:
     class CacheError(ValueError):
         pass
