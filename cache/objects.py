@@ -38,13 +38,13 @@ _RETRIES: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60
 
 
 class ObjectStorage:
-    """The objects below a URL, e.g. `s3://bucket/folder/name.zarr`.
+    """The objects below a URL, e.g. `s3://bucket/folder/name.zarr` or a folder of such stores.
 
     Where the server is and who asks comes from the environment: `AWS_ENDPOINT_URL`, `AWS_REGION`,
     `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_SKIP_SIGNATURE`.
 
     Args:
-        url: of the store; nothing is asked yet.
+        url: of the place; nothing is asked yet.
 
     Raises:
         CacheError: the URL is none of a bucket.
@@ -52,12 +52,12 @@ class ObjectStorage:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in SCHEMES or not parts.netloc or not parts.path.strip("/"):
+        if parts.scheme not in SCHEMES or not parts.netloc:
             raise CacheError(
                 f"{url!r} names no place for a store: give a folder, or a URL such as "
                 "s3://bucket/folder"
             )
-        self._url = f"{parts.scheme}://{parts.netloc}/{parts.path.strip('/')}"
+        self._url = f"{parts.scheme}://{parts.netloc}/{parts.path.strip('/')}".rstrip("/")
         self._objects = _opened(self._url)
 
     def __reduce__(self) -> tuple[Any, ...]:

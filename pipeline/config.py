@@ -86,8 +86,8 @@ class ComparisonConfig(BaseModel, extra="forbid", frozen=True, use_attribute_doc
 class RunConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
     """Everything that decides a run."""
 
-    data_root: Path = Path("data")
-    """Folder of the stores `*.zarr`."""
+    data_root: str = "data"
+    """Folder of the stores `*.zarr`, or URL of one, e.g. `s3://bucket/folder`."""
     store: str | None = None
     """Folder or URL of a finished store to train and evaluate from, e.g. a recoded one; `None`:
     that of the dataset and the detector, below `data_root`."""

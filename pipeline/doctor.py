@@ -38,15 +38,15 @@ class Finding:
     repair: str | None = None
 
 
-def examine(data_root: Path) -> list[Finding]:
-    """Return all findings; `data_root` is the folder whose disk is measured."""
+def examine(data_root: str) -> list[Finding]:
+    """Return all findings; of `data_root`, a folder, the disk is measured, a URL is asked."""
     return [
         *_packages(),
         _cv2_flavours(),
         *_torch(),
         _sampling_kernel(),
         *_placeholders(),
-        *_disk(data_root),
+        *(_bucket(data_root) if "://" in data_root else _disk(Path(data_root))),
         Finding("source", "note", git_revision() or "not a git checkout"),
     ]
 
@@ -122,6 +122,17 @@ def _placeholders() -> list[Finding]:
         return [Finding("mmpose stand-ins", "ok", "none")]
     text = ", ".join(missing) + " (a frozen detector never runs them)"
     return [Finding("mmpose stand-ins", "note", text)]
+
+
+def _bucket(data_root: str) -> list[Finding]:
+    from cache import CacheError
+    from cache.storage import open_storage
+
+    try:
+        names = open_storage(data_root).names("")
+    except (CacheError, OSError) as error:
+        return [Finding("bucket", "bad", str(error), "set the AWS_* variables, then run it again")]
+    return [Finding("bucket", "ok", f"{data_root} answers, {len(names)} names in it")]
 
 
 def _disk(data_root: Path) -> list[Finding]:

@@ -1,8 +1,7 @@
-"""Stage 1 as the commands see it: which store, is it up to date, make it so."""
+"""Stage 1 as the commands see it: the store of a configuration, extracted if it must be."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Mapping
@@ -13,54 +12,33 @@ from typing import Any
 
 from rich.console import Console
 
-from cache import CacheCorrupt, CacheIncomplete, CacheReader, verify
-from cache.fingerprint import diff_identities
+from cache import CacheCorrupt, verify
+from cache.storage import is_url, open_storage
 from pipeline.config import RunConfig
 from pipeline.console import Meter
-from pipeline.detectors import build_detector, detector_files
+from pipeline.detectors import build_detector
 from pipeline.errors import Stopped
 from pipeline.interruption import Interruption
-from pipeline.runs import provenance, read_json, writable_folder, write_json
+from pipeline.notes import write_note
+from pipeline.request import is_up_to_date, request_of
+from pipeline.runs import provenance, writable_folder
 from pipeline.store_tables import size_text
-from pipeline.stores import open_store, store_path
+from pipeline.stores import extracted_store, open_store
 from pipeline.workers import fill_store
 from stages.extract.chunks import ChunkPart, ChunkPlan, ExtractProgress, ExtractSummary
-from stages.extract.datasets import DatasetError, build_dataset
-from stages.extract.detectors.base import DetectorError
+from stages.extract.datasets import build_dataset
 from stages.extract.jobs import open_job, plan_chunks
-
-_NOT_IN_RESULT = ("workers", "scheduler", "mixed_machines", "loader_workers", "strict")
-"""Settings of the extraction that change no number of the store."""
 
 
 @dataclass(frozen=True)
 class StoreState:
     """A store and what was done for it."""
 
-    path: Path | str
+    location: str
     complete: bool
     seconds: Mapping[str, float] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
     summary: ExtractSummary | None = None
-
-
-def request_of(config: RunConfig) -> dict[str, Any]:
-    """Return what was asked for, with the bytes of the detector's files instead of their paths.
-
-    It is kept beside the store, so that a second `extract` knows without loading mmpose that
-    there is nothing to do, and stage 2 that this is the store it wants.
-    """
-    network, weights = detector_files(config.detector)
-    tree = config.dump()
-    detector = {key: tree["detector"][key] for key in ("taps", "skeleton", "precision", "device")}
-    return {
-        "dataset": {key: tree["dataset"][key] for key in ("name", "options")},
-        "detector": {**detector, "config": _sha256(network), "weights": _sha256(weights)},
-        "crop": tree["crop"],
-        "extract": {
-            key: value for key, value in tree["extract"].items() if key not in _NOT_IN_RESULT
-        },
-    }
 
 
 def ensure_store(
@@ -97,24 +75,25 @@ def ensure_store(
         open_store(config.store)
         screen.print(f"{config.store}: taken as it is.", soft_wrap=True)
         return StoreState(config.store, complete=True)
-    path = store_path(config)
-    damaged = damaged_chunks(path, screen) if repair and path.is_dir() else ()
-    if not damaged and _is_up_to_date(config, path, trust_complete=trust_complete):
-        screen.print(f"{path}: up to date, nothing to extract.", soft_wrap=True)
-        return StoreState(path, complete=True)
+    store = extracted_store(config)
+    damaged = damaged_chunks(store, screen) if repair and open_storage(store).exists() else ()
+    if not damaged and is_up_to_date(config, store, trust_complete=trust_complete):
+        screen.print(f"{store}: up to date, nothing to extract.", soft_wrap=True)
+        return StoreState(store, complete=True)
     start = time.perf_counter()
     dataset = build_dataset(config.dataset.name, **config.dataset.arguments())
     detector = build_detector(config.detector, threads=config.extract.threads)
     loaded = time.perf_counter()
     if dry_run:
-        plan = plan_chunks(dataset, detector, config.crop, path, config.extract, part=part)
-        _say_plan(config, plan, path, screen)
-        return StoreState(path, complete=False)
-    writable_folder(config.data_root, "data_root")
+        plan = plan_chunks(dataset, detector, config.crop, store, config.extract, part=part)
+        _say_plan(config, plan, store, screen)
+        return StoreState(store, complete=False)
+    if not is_url(config.data_root):
+        writable_folder(Path(config.data_root), "data_root")
     with Interruption("the running chunk") as interruption, Meter(screen) as meter:
         rate = _Rate(meter, screen)
         job = open_job(
-            dataset, detector, config.crop, path, config.extract, part=part, redo=damaged
+            dataset, detector, config.crop, store, config.extract, part=part, redo=damaged
         )
         summary = fill_store(
             job, config, dataset, detector, progress=rate.show, stop=interruption.requested
@@ -124,18 +103,18 @@ def ensure_store(
             meter.update("extract", 1.0, f"{summary.seconds:.0f} s")
     if left and interruption.signal_number is not None:
         raise Stopped(
-            f"{path}: {summary.chunks_done} chunks written, {left} left. "
+            f"{store}: {summary.chunks_done} chunks written, {left} left. "
             "The same command goes on from here.",
             interruption.signal_number,
         )
     seconds = {"load detector": loaded - start, "extract": summary.seconds}
     if not summary.chunks_missing:
-        write_json(_request_file(path), request_of(config))
+        write_note(store, "request", request_of(config))
     note = {**provenance(seconds), "dataset": _dataset_note(config)}
-    write_json(path.with_suffix(".provenance.json"), note)
-    _say_done(path, summary, part, screen)
+    write_note(store, "provenance", note)
+    _say_done(store, summary, part, screen)
     rates = {} if rate.rows_per_s is None else {"extract": rate.rows_per_s}
-    return StoreState(path, not summary.chunks_missing, seconds, rates, summary)
+    return StoreState(store, not summary.chunks_missing, seconds, rates, summary)
 
 
 class _Rate:
@@ -157,18 +136,18 @@ class _Rate:
         self._meter.update("extract", min(progress.fraction, 0.999), note)
 
 
-def damaged_chunks(path: Path, screen: Console) -> tuple[int, ...]:
+def damaged_chunks(store: str, screen: Console) -> tuple[int, ...]:
     """Return the chunks of a store that hold damaged bytes, after reading all of them.
 
     Raises:
         CacheCorrupt: the plan itself is damaged, which no chunk can mend.
     """
     with Meter(screen) as meter:
-        report = verify(path, lambda done, of: meter.update("verify", done / of))
+        report = verify(store, lambda done, of: meter.update("verify", done / of))
     plan = [problem for problem in report.bad if problem.chunk is None]
     if plan:
         raise CacheCorrupt(
-            f"{path}: {plan[0].array} is damaged ({plan[0].reason}). Its labels cannot be "
+            f"{store}: {plan[0].array} is damaged ({plan[0].reason}). Its labels cannot be "
             "extracted again chunk by chunk: delete the store and extract it anew."
         )
     for problem in report.bad:
@@ -180,53 +159,27 @@ def damaged_chunks(path: Path, screen: Console) -> tuple[int, ...]:
         )
     chunks = tuple(sorted({problem.chunk for problem in report.bad if problem.chunk is not None}))
     numbers = ", ".join(map(str, chunks))
-    screen.print(
-        f"{path}: extracting chunks {numbers} again." if chunks else f"{path}: nothing is damaged.",
-        soft_wrap=True,
-    )
+    found = f"extracting chunks {numbers} again." if chunks else "nothing is damaged."
+    screen.print(f"{store}: {found}", soft_wrap=True)
     return chunks
 
 
-def _say_done(path: Path, summary: ExtractSummary, part: ChunkPart | None, screen: Console) -> None:
+def _say_done(store: str, summary: ExtractSummary, part: ChunkPart | None, screen: Console) -> None:
     if summary.invalid_by_reason:
         counts = ", ".join(f"{name} {count}" for name, count in summary.invalid_by_reason.items())
         screen.print(f"frames that cannot be used: {counts}", style="yellow", soft_wrap=True)
     screen.print(
-        f"{path}: {summary.chunks_skipped} chunks kept, {summary.chunks_done} written",
+        f"{store}: {summary.chunks_skipped} chunks kept, {summary.chunks_done} written",
         soft_wrap=True,
     )
     if summary.chunks_missing:
         what = f"part {part} is done; " if part else ""
         screen.print(
-            f"{what}{summary.chunks_missing} chunks of {path} are still missing. When the other "
+            f"{what}{summary.chunks_missing} chunks of {store} are still missing. When the other "
             "parts are done too, stores of several machines become one with: "
-            f"posecache cache merge STORE STORE ... --out {path.name}",
+            f"posecache cache merge STORE STORE ... --out {open_storage(store).name}",
             soft_wrap=True,
         )
-
-
-def _is_up_to_date(config: RunConfig, path: Path, *, trust_complete: bool) -> bool:
-    if not path.is_dir():
-        return False
-    try:
-        reader = CacheReader(path)
-    except CacheIncomplete:
-        return False
-    request = _request_file(path)
-    if not request.is_file():
-        return trust_complete
-    try:
-        asked = request_of(config)
-    except DetectorError:
-        # Stage 2 runs where the detector's files are not; the store says what made it.
-        return trust_complete
-    if diff_identities(read_json(request), asked):
-        return False
-    try:
-        dataset = build_dataset(config.dataset.name, **config.dataset.arguments())
-    except DatasetError:
-        return trust_complete
-    return not diff_identities(reader.content_identity, dataset.content_identity())
 
 
 def _dataset_note(config: RunConfig) -> dict[str, Any]:
@@ -239,23 +192,20 @@ def _dataset_note(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _request_file(path: Path) -> Path:
-    return path.with_suffix(".request.json")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _say_plan(config: RunConfig, plan: ChunkPlan, path: Path, screen: Console) -> None:
+def _say_plan(config: RunConfig, plan: ChunkPlan, store: str, screen: Console) -> None:
     """Print what an extraction would do and whether the disk has room for it."""
-    folder = config.data_root.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
     screen.print(
         f"would write {len(plan.missing)} of {plan.num_chunks} chunks ({plan.num_rows:,} frames) "
-        f"of {path}: {plan.row_bytes / 1e3:.0f} kB per frame, "
-        f"{size_text(plan.row_bytes * plan.num_rows)} in all, {size_text(free)} free",
+        f"of {store}: {plan.row_bytes / 1e3:.0f} kB per frame, "
+        f"{size_text(plan.row_bytes * plan.num_rows)} in all{_free_space(config.data_root)}",
         soft_wrap=True,
     )
+
+
+def _free_space(data_root: str) -> str:
+    if is_url(data_root):
+        return ""
+    folder = Path(data_root).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return f", {size_text(shutil.disk_usage(folder).free)} free"

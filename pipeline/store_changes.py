@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from cache import CacheMismatch
@@ -16,7 +15,7 @@ from cache.quantize import LevelError
 from cache.recode import recode
 from cache.schema import Codec
 from cache.storage import Location, open_storage
-from pipeline.runs import read_json, write_json
+from pipeline.notes import dataset_note, write_note
 from pipeline.stores import open_store, require_store
 
 
@@ -103,31 +102,8 @@ def recode_store(
         "bytes_per_s": report.map_bytes / report.seconds,
         "errors": {name: _error(each) for name, each in report.errors.items()},
     }
-    folder = open_storage(target).folder
-    if folder is not None:
-        note = {"recoded": result, "dataset": dataset_note(source)}
-        write_json(_note_file(folder), note)
+    write_note(target, "provenance", {"recoded": result, "dataset": dataset_note(source)})
     return result
-
-
-def dataset_note(location: Location) -> dict[str, Any] | None:
-    """Return name, options and, if known, root of the dataset that a store was extracted from.
-
-    It lies beside stores in folders; None where there is no such note.
-    """
-    folder = open_storage(location).folder
-    if folder is None:
-        return None
-    for path in (_note_file(folder), folder.with_suffix(".request.json")):
-        if path.is_file():
-            note: dict[str, Any] | None = read_json(path).get("dataset")
-            if note is not None:
-                return note
-    return None
-
-
-def _note_file(folder: Path) -> Path:
-    return folder.with_suffix(".provenance.json")
 
 
 def _error(error: LevelError) -> dict[str, Any]:

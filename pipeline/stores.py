@@ -14,7 +14,7 @@ import numpy as np
 from cache import CacheError, CacheReader, FrameStatus, convert_keypoints
 from cache.arrays import stored_arrays
 from cache.coords import apply_affine
-from cache.storage import Location, Storage, open_storage
+from cache.storage import Location, Storage, is_url, open_storage
 from cache.verify import verify
 from pipeline.errors import StoreMissing
 
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
     from pipeline.config import RunConfig
 
 
-def store_path(config: RunConfig) -> Path:
-    """Return where the store of the dataset and the detector lies or would lie."""
-    dataset = config.dataset.label or config.dataset.name
-    return config.data_root / f"{dataset}-{config.detector.name}.zarr"
+def extracted_store(config: RunConfig) -> str:
+    """Return the folder or URL where the store of the dataset and the detector lies or will."""
+    name = f"{config.dataset.label or config.dataset.name}-{config.detector.name}.zarr"
+    root = config.data_root.removeprefix("file://")
+    return f"{root.rstrip('/')}/{name}" if is_url(root) else str(Path(root) / name)
 
 
 def store_location(config: RunConfig) -> str:
     """Return the folder or URL of the store to read: `store` of the configuration, if it is set."""
-    return config.store or str(store_path(config))
+    return config.store or extracted_store(config)
 
 
 def open_store(location: Location, *, allow_incomplete: bool = False) -> CacheReader:
@@ -55,39 +56,45 @@ def require_store(location: Location) -> Storage:
     return storage
 
 
-def list_stores(data_root: Path) -> list[dict[str, Any]]:
+def list_stores(data_root: Location) -> list[dict[str, Any]]:
     """Return name, rows, completeness, precision and size of every store below `data_root`.
 
     A folder that is called like a store and cannot be read as one is listed with its `problem`.
     """
     found = []
-    for path in sorted(_folders_of_stores(data_root)):
+    for location in sorted(_below(data_root)):
         entry: dict[str, Any] = {
-            "path": str(path),
+            "path": location,
             "num_rows": None,
             "num_rows_done": None,
             "complete": False,
             "problem": None,
         }
         try:
-            entry |= _summary(path)
+            entry |= _summary(location)
         except (CacheError, OSError) as error:
             entry["problem"] = str(error)
         found.append(entry)
     return found
 
 
-def _folders_of_stores(root: Path) -> Iterator[Path]:
-    """Yield the folders `*.zarr` below `root`, without looking for more inside them."""
+def _below(root: Location) -> Iterator[str]:
+    """Yield the stores `*.zarr` below `root` (of a URL, directly below) without opening them."""
+    if is_url(root):
+        storage = open_storage(root)
+        for name in storage.names(""):
+            if name.endswith(".zarr"):
+                yield f"{storage.location}/{name}"
+        return
     for folder, names, _ in os.walk(root):
-        yield from (Path(folder) / name for name in names if name.endswith(".zarr"))
+        yield from (str(Path(folder) / name) for name in names if name.endswith(".zarr"))
         names[:] = [name for name in names if not name.endswith(".zarr")]
 
 
-def _summary(path: Path) -> dict[str, Any]:
-    reader = CacheReader(path, allow_incomplete=True)
+def _summary(location: str) -> dict[str, Any]:
+    reader = CacheReader(location, allow_incomplete=True)
     return {
-        "size_bytes": open_storage(path).size_bytes(),
+        "size_bytes": open_storage(location).size_bytes(),
         "num_rows": len(reader),
         "num_rows_done": int(reader.committed().sum()),
         "complete": reader.complete,

@@ -45,7 +45,7 @@ def run_ablate(
     )
     state = ensure_store(config, screen, dry_run=dry_run)
     if dry_run:
-        plan = {"store": str(state.path), "runs": [job.name for job in jobs]}
+        plan = {"store": state.location, "runs": [job.name for job in jobs]}
         if as_json:
             print_json(plan)
         else:
@@ -53,7 +53,7 @@ def run_ablate(
         return
     with Meter(screen) as meter:
         result = compare_rows(
-            config, state.path, update=meter.update, seconds=state.seconds, rates=state.rates
+            config, state.location, update=meter.update, seconds=state.seconds, rates=state.rates
         )
     result["seconds"]["all"] = time.perf_counter() - start
     write_json(Path(result["result_file"]), result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -92,16 +91,16 @@ def verify(
         raise typer.Exit(DATA)
 
 
-def data_root(sets: list[str] | None) -> Path:
-    """Return the folder of the stores; raises ConfigError for any other key in `sets`."""
+def data_root(sets: list[str] | None) -> str:
+    """Return the folder or URL of the stores; raises ConfigError for any other key in `sets`."""
     from pipeline.errors import ConfigError
     from pipeline.settings import parse_set
 
-    root = Path("data")
+    root = "data"
     for key, value in map(parse_set, sets or ()):
         if key != "data_root":
             raise ConfigError(f"this command reads only data_root, not {key!r}.")
-        root = Path(str(value))
+        root = str(value)
     return root
 
 

@@ -87,7 +87,7 @@ def subset(
 @cache_app.command()
 def gc(
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder of the stores; data_root if none.")
+        str | None, typer.Argument(help="Folder of the stores; data_root if none.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove what is listed.")] = False,
     sets: options.Sets = None,
@@ -95,11 +95,19 @@ def gc(
 ) -> None:
     """List what killed writers and deleted stores have left; removes it with --yes."""
     from cache.garbage import find_leftovers, remove_leftovers
+    from cache.storage import is_url
     from pipeline.commands.cache import data_root
     from pipeline.console import console, print_json
+    from pipeline.errors import ConfigError
     from pipeline.store_tables import size_text
 
-    found = find_leftovers(folder or data_root(sets))
+    root = folder or data_root(sets)
+    if is_url(root):
+        raise ConfigError(
+            f"{root}: only folders have leftovers. An unfinished upload is invisible, and a "
+            "lifecycle rule of the bucket ends it."
+        )
+    found = find_leftovers(Path(root))
     if yes:
         found = remove_leftovers(found)
     total = sum(leftover.size_bytes for leftover in found)

@@ -71,8 +71,8 @@ def _sources(
 ) -> tuple[str, dict[str, Any] | None]:
     """Return the store, and name, options and root of its dataset as far as they are known."""
     from pipeline.errors import ConfigError
+    from pipeline.notes import dataset_note
     from pipeline.settings import assign, parse_set
-    from pipeline.store_changes import dataset_note
 
     if store is None:
         from pipeline.config import load_config

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipeline.console import console, print_json
 from pipeline.doctor import as_json as findings_as_json
@@ -18,10 +17,10 @@ def run_doctor(sets: Sequence[str], *, as_json: bool) -> bool:
 
     Takes `data_root` only and reads no configuration: it must work where the rest does not.
     """
-    data_root = Path("data")
+    data_root = "data"
     for key, value in map(parse_set, sets):
         if key == "data_root":
-            data_root = Path(str(value))
+            data_root = str(value)
         elif key != "device":
             raise ConfigError(f"doctor reads only data_root, not {key!r}: --set data_root=DIR.")
     findings = examine(data_root)

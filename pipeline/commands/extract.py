@@ -43,9 +43,9 @@ def run_extract(
     )
     if not state.complete:
         if as_json:
-            print_json({"path": str(state.path), "complete": False})
+            print_json({"path": state.location, "complete": False})
         return
-    description = describe_store(state.path)
+    description = describe_store(state.location)
     if as_json:
         print_json({**description, "seconds": dict(state.seconds)})
         return

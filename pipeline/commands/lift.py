@@ -35,14 +35,14 @@ def run_lift(
     if dry_run:
         run_dir = None
         if state.complete:
-            run_dir = str(run_directory(config, CacheReader(state.path)))
-        plan = {"store": str(state.path), "store_complete": state.complete, "run": run_dir}
+            run_dir = str(run_directory(config, CacheReader(state.location)))
+        plan = {"store": state.location, "store_complete": state.complete, "run": run_dir}
         if as_json:
             print_json(plan)
         else:
             screen.print(f"would train {config.lifter.name} into {run_dir or config.runs_root}")
         return
-    reader = CacheReader(state.path)
+    reader = CacheReader(state.location)
 
     def report(progress: TrainProgress) -> None:
         meter.update(config.lifter.name, min(progress.fraction, 0.999), progress_note(progress))

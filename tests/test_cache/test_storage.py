@@ -114,7 +114,7 @@ def test_a_storage_is_opened_again_by_its_location_or_from_a_pickle(storage: Sto
     assert open_storage(storage) is storage
 
 
-@pytest.mark.parametrize("location", ["https://host/a.zarr", "s3://", "s3://bucket", "s3:///a"])
+@pytest.mark.parametrize("location", ["https://host/a.zarr", "s3://", "s3:///a", "ftp://a/b"])
 def test_urls_of_no_bucket_are_refused(location: str) -> None:
     pytest.importorskip("obstore", reason="obstore (extra `s3`) is not installed")
     with pytest.raises(CacheError, match="give a folder, or a URL"):

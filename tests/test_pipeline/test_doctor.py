@@ -14,7 +14,7 @@ def find(findings: list[Finding], name: str) -> Finding:
 
 
 def test_the_check_names_versions_devices_stand_ins_and_disk(tmp_path: Path) -> None:
-    findings = examine(tmp_path)
+    findings = examine(str(tmp_path))
     names = {finding.name for finding in findings}
     assert {"python", "torch", "mmpose", "torch threads", "mmpose stand-ins", "free disk"} <= names
     assert find(findings, "disk").level == "ok"
@@ -28,7 +28,7 @@ def test_every_bad_line_says_how_to_mend_it(
 
     monkeypatch.setattr(metadata, "version", nothing_is_installed)
     monkeypatch.setattr(doctor, "_REQUIRED_FREE_GB", 1e9)
-    bad = [finding for finding in examine(tmp_path) if finding.level == "bad"]
+    bad = [finding for finding in examine(str(tmp_path)) if finding.level == "bad"]
     assert {"mmpose", "torch", "free disk"} <= {finding.name for finding in bad}
     assert all(finding.repair for finding in bad)
 
@@ -42,7 +42,7 @@ def test_two_flavours_of_cv2_are_a_clash(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_folder_that_does_not_exist_yet_is_measured_on_its_disk(tmp_path: Path) -> None:
-    assert find(examine(tmp_path / "a" / "b"), "disk").level == "ok"
+    assert find(examine(str(tmp_path / "a" / "b")), "disk").level == "ok"
     assert not (tmp_path / "a").exists()
 
 
@@ -53,7 +53,7 @@ def test_a_disk_that_refuses_writing_is_bad(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(doctor, "_disk_speed", refuse)
-    found = find(examine(tmp_path), "disk")
+    found = find(examine(str(tmp_path)), "disk")
     assert found.level == "bad"
     assert "Permission denied" in found.value
     assert found.repair is not None

@@ -19,7 +19,7 @@ STORE = "synthetic-hrnet-synthetic.zarr"
 ROOT = Path(__file__).parents[2]
 
 
-def command(data_root: Path, *words: str) -> list[str]:
+def command(data_root: Path | str, *words: str) -> list[str]:
     """The command line."""
     settings = (POOLS, f"data_root={data_root}", f"extract.shard_rows={SHARD_ROWS}")
     sets = [word for setting in settings for word in ("--set", setting)]
@@ -27,7 +27,9 @@ def command(data_root: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "pipeline", "extract", "--dataset", "synthetic", *sets, *words]
 
 
-def extract(data_root: Path, *words: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+def extract(
+    data_root: Path | str, *words: str, **settings: Any
+) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
     return subprocess.run(
         command(data_root, *words),
@@ -40,10 +42,10 @@ def extract(data_root: Path, *words: str, **settings: Any) -> subprocess.Complet
     )
 
 
-def start(data_root: Path) -> subprocess.Popen[str]:
+def start(data_root: Path, *words: str) -> subprocess.Popen[str]:
     """Start it in a session of its own."""
     return subprocess.Popen(
-        command(data_root),
+        command(data_root, *words),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
