@@ -57,4 +57,8 @@ def difference(part: StorePart, rows: range, data: ChunkData) -> str | None:
 
 def _same_bytes(stored: NDArray[Any], meant: NDArray[Any]) -> bool:
     """Whether two arrays of one type agree to the last bit, the sign of zero included."""
-    return np.array_equal(as_bytes(stored), as_bytes(meant))
+    one, other = as_bytes(stored), as_bytes(meant)
+    if one.size % 8 == other.size % 8 == 0:
+        # An eighth of the comparisons.
+        one, other = one.view(np.uint64), other.view(np.uint64)
+    return np.array_equal(one, other)

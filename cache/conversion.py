@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from cache.chunk_content import read_maps
 from cache.errors import CacheError
 from cache.fingerprint import hash_arrays
+from cache.halves import widened
 from cache.header import read_header
 from cache.part import StorePart
 from cache.quantize import ChannelRange, Float32, channel_range, dequantize, quantize
@@ -116,7 +117,8 @@ class Conversion:
             return values
         if level.dtype is not None:
             return quantize(values, self.scales[level.name], level.dtype)
-        return values.astype(self.spec.level_dtype(level))
+        dtype = self.spec.level_dtype(level)
+        return widened(values) if dtype == np.float32 else values.astype(dtype)
 
     def restored(self, level: LevelSpec, stored: NDArray[Any]) -> NDArray[Any]:
         """Values that a reader of the new store works with."""

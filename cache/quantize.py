@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.halves import Widener
 from cache.schema import CodeDtype
 
 Float32 = NDArray[np.float32]
@@ -80,8 +81,9 @@ def quantize(maps: NDArray[Any], scales: Float32, dtype: CodeDtype) -> NDArray[A
     codes = np.empty(maps.shape, dtype=dtype)
     inverse = _per_value(np.reciprocal(scales), maps.shape)
     values = np.empty(inverse.size, dtype=np.float32)
+    widen = Widener(inverse.size)
     for source, target in zip(_flat(maps), _flat(codes), strict=True):
-        values[:] = source
+        widen(source, values)
         np.multiply(values, inverse, out=values)
         np.rint(values, out=values)
         np.clip(values, lowest, largest, out=values)
@@ -136,8 +138,12 @@ class ErrorSums:
         # float32 is enough for the maps of one chunk; the chunks are added in float64.
         squares = np.zeros((2, size), dtype=np.float32)
         values, difference = np.empty((2, size), dtype=np.float32)
+        widen = Widener(size)
         for before, after in zip(_flat(maps), _flat(restored), strict=True):
-            values[:] = before
+            widen(before, values)
+            if after.dtype == np.float16:
+                widen(after, difference)
+                after = difference
             np.subtract(after, values, out=difference)
             self._max_abs = max(self._max_abs, float(difference.max()), -float(difference.min()))
             squares[0] += np.square(difference, out=difference)

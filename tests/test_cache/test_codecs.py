@@ -8,6 +8,7 @@ import pytest
 import zarr
 
 from cache.codecs import array_layout, feature_files
+from cache.halves import Widener, widened
 from cache.quantize import ChannelRange, channel_range, dequantize, quantize
 from cache.schema import LevelSpec
 from tests.test_cache.factory import LEVELS, make_spec
@@ -107,3 +108,25 @@ def test_ranges_of_chunks_join_to_that_of_the_whole() -> None:
     assert joined.has_negative == whole.has_negative
     positive = ChannelRange(np.ones(7, dtype=np.float32), has_negative=False)
     assert positive.joined(whole).has_negative
+
+
+def test_every_float16_is_widened_as_numpy_does_it() -> None:
+    words = np.arange(2**16, dtype=np.uint16)
+    finite = words[(words & 0x7C00) != 0x7C00]
+    for chosen in (finite, words):
+        halves = chosen.view(np.float16)
+        found = np.empty(halves.size, dtype=np.float32)
+        Widener(halves.size)(halves, found)
+        np.testing.assert_array_equal(
+            found.view(np.uint32), halves.astype(np.float32).view(np.uint32)
+        )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint8"])
+def test_maps_are_widened_in_a_copy(dtype: str) -> None:
+    maps = (np.random.default_rng(0).random((3, 2, 4, 5, 7)) * 100).astype(dtype)
+    before = maps.copy()
+    found = widened(maps)
+    np.testing.assert_array_equal(found, maps.astype(np.float32))
+    found += 1
+    np.testing.assert_array_equal(maps, before)
