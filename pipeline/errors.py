@@ -11,6 +11,7 @@ _CODES_BY_NAME = {
     "LifterConfigError": USAGE,
     # Everything else that a user, a disk or a dataset can cause.
     "CacheError": DATA,
+    "ChunksFailed": DATA,
     "DatasetError": DATA,
     "DetectorError": DATA,
     "FrameError": DATA,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 
 from cache.storage import Location
+from stages.extract.attempts import Attempts
 from stages.extract.content import run_chunk
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import Dataset
@@ -80,6 +82,7 @@ def extract(
         CacheMismatch: the store was made by another detector, crop or dataset.
         CacheWriteError: the disk refuses.
         FrameError: with `strict`, the first frame that cannot be used.
+        ChunksFailed: chunks failed at every try by something else; all others were done.
     """
     config = config or ExtractConfig()
     job = open_job(dataset, detector, crop, location, config, part=part, redo=redo)
@@ -97,48 +100,101 @@ def fill(
     stop: Callable[[], bool] | None = None,
 ) -> ExtractSummary:
     """Do an open job in this process; arguments and errors as for `extract`."""
-    if not job.todo:
-        return job.summary(0, {})
-    todo = [row for chunk in job.todo for row in job.writer.chunk_rows(chunk)]
-    task = FrameTask(dataset, crop, job.plan, todo)
-    processes = dataset.cpu_bound and config.loader_workers > 0
-    with Loader(task, workers=config.loader_workers, processes=processes) as loader:
-        frames = _counted(loader.map(todo), job, progress)
-        chunks_done, reasons = _fill(job, frames, detector, config, stop or (lambda: False))
-    return job.summary(chunks_done, reasons)
+    filling = _Filling(job, dataset, detector, crop, config, progress, stop or (lambda: False))
+    filling.run()
+    return filling.summary()
 
 
-def _fill(
-    job: Job,
-    frames: Iterator[Frame],
-    detector: FrozenDetector,
-    config: ExtractConfig,
-    stop: Callable[[], bool],
-) -> tuple[int, Counter[str]]:
-    """Return how many chunks were written, and how many rows are unusable, by reason."""
-    reasons: Counter[str] = Counter()
-    written: list[Future[bool]] = []
-    with ThreadPoolExecutor(1, thread_name_prefix="posecache-writer") as pool:
-        for chunk in job.todo:
-            if stop():
-                break
-            members = list(islice(frames, len(job.writer.chunk_rows(chunk))))
-            content = run_chunk(members, detector, job.plan, config)
-            if written:
-                written[-1].result()  # one chunk is written while the next one is computed
-            written.append(pool.submit(job.writer.write_chunk, chunk, content))
-            reasons.update(invalid_of_chunk(content.status))
-        return sum(future.result() for future in written), reasons
+class _Filling:
+    """The chunks of a job on their way: loading, the network and writing overlap."""
+
+    def __init__(
+        self,
+        job: Job,
+        dataset: Dataset,
+        detector: FrozenDetector,
+        crop: CropConfig,
+        config: ExtractConfig,
+        progress: Callable[[ExtractProgress], None] | None,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._job, self._dataset, self._detector = job, dataset, detector
+        self._crop, self._config, self._progress, self._stop = crop, config, progress, stop
+        self._attempts = Attempts(job.todo)
+        self._reasons: Counter[str] = Counter()
+        self._written = 0
+        self._stopped = False
+
+    def run(self) -> None:
+        """Try all chunks, those that failed again after the others."""
+        while (chunks := self._attempts.waiting) and not self._stopped:
+            self._stream(chunks)
+
+    def summary(self) -> ExtractSummary:
+        """Return what was done; raises ChunksFailed, unless the work was stopped."""
+        job = self._job
+        summary = job.summary(self._written, self._reasons)
+        if not self._stopped:
+            self._attempts.refuse_failures(summary.location, job.writer.chunk_rows, job.left())
+        return summary
+
+    def _stream(self, chunks: Sequence[int]) -> None:
+        """Do these chunks up to the first failure, which may have broken what loads."""
+        job, config = self._job, self._config
+        rows = [row for chunk in chunks for row in job.writer.chunk_rows(chunk)]
+        task = FrameTask(self._dataset, self._crop, job.plan, rows)
+        processes = self._dataset.cpu_bound and config.loader_workers > 0
+        writing: _Writing | None = None
+        with (
+            Loader(task, workers=config.loader_workers, processes=processes) as loader,
+            ThreadPoolExecutor(1, thread_name_prefix="posecache-writer") as pool,
+        ):
+            frames = self._counted(loader.map(rows), len(rows))
+            for _ in chunks:
+                self._stopped = self._stop()
+                if self._stopped:
+                    break
+                chunk = self._attempts.take()
+                try:
+                    members = list(islice(frames, len(job.writer.chunk_rows(chunk))))
+                    content = run_chunk(members, self._detector, job.plan, config)
+                except Exception as error:
+                    self._attempts.failed(chunk, error)
+                    break
+                if writing is not None:
+                    self._finish(writing)  # one is written while the next one is computed
+                future = pool.submit(job.writer.write_chunk, chunk, content)
+                writing = _Writing(chunk, future, invalid_of_chunk(content.status))
+            if writing is not None:
+                self._finish(writing)
+
+    def _finish(self, writing: _Writing) -> None:
+        try:
+            self._written += writing.written.result()
+        except Exception as error:
+            self._attempts.failed(writing.chunk, error)
+        else:
+            self._attempts.succeeded(writing.chunk)
+            self._reasons.update(writing.invalid_by_reason)
+
+    def _counted(self, frames: Iterator[Frame], num_frames: int) -> Iterator[Frame]:
+        job = self._job
+        before, shard_rows = job.num_rows - num_frames, job.writer.spec.shard_rows
+        for count, frame in enumerate(frames, start=before):
+            if self._progress is not None:
+                seconds = time.perf_counter() - job.began
+                chunks_done = count // shard_rows
+                self._progress(
+                    ExtractProgress(count, job.num_rows, seconds, chunks_done, len(job.todo))
+                )
+            yield frame
 
 
-def _counted(
-    frames: Iterator[Frame],
-    job: Job,
-    progress: Callable[[ExtractProgress], None] | None,
-) -> Iterator[Frame]:
-    num_rows, shard_rows = job.num_rows, job.writer.spec.shard_rows
-    for count, frame in enumerate(frames):
-        if progress is not None:
-            seconds = time.perf_counter() - job.began
-            progress(ExtractProgress(count, num_rows, seconds, count // shard_rows, len(job.todo)))
-        yield frame
+@dataclass(frozen=True)
+class _Writing:
+    """A chunk that is being written."""
+
+    chunk: int
+    written: Future[bool]
+    """Whether it was not there yet."""
+    invalid_by_reason: Counter[str]

@@ -6,11 +6,23 @@ import threading
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from cache import CacheMismatch, CacheMissing, CacheReader
+from cache import CacheMismatch, CacheMissing, CacheReader, CacheWriter
+from cache.errors import CacheUnreachable, CacheWriteError
 from cache.merge import merge
-from stages.extract.chunks import ChunkPart, ExtractConfig, extract, open_job, plan_chunks
+from pipeline.errors import exit_code
+from stages.extract.attempts import HOPELESS_TRIES, TRIES, Attempts, ChunksFailed
+from stages.extract.chunks import (
+    ChunkPart,
+    ExtractConfig,
+    ExtractProgress,
+    extract,
+    open_job,
+    plan_chunks,
+)
 from stages.extract.crops import CropConfig
 from stages.extract.datasets import FrameError
 from stages.extract.datasets.human36m import Human36m
@@ -164,3 +176,84 @@ def test_strict_refuses_a_bad_frame_in_a_worker_too(
     assert extract_chunk(request, 0).written
     with pytest.raises(FrameError, match=r"Row 5 .*missing"):
         extract_chunk(request, 2)
+
+
+class Breaks(Human36m):
+    """Raises what nobody foresaw at some rows, as many times as told each."""
+
+    def __init__(self, root: Path, times: dict[int, int]) -> None:
+        super().__init__(root)
+        self._times = times
+
+    def load_image(self, row: int) -> NDArray[np.uint8]:
+        if self._times.get(row, 0) > 0:
+            self._times[row] -= 1
+            raise ConnectionResetError(f"planted at row {row}")
+        return super().load_image(row)
+
+
+@pytest.mark.parametrize("loader_workers", [0, 1])
+def test_a_chunk_that_fails_is_tried_again(
+    layout: Path, tmp_path: Path, whole: Path, loader_workers: int
+) -> None:
+    config = CONFIG.model_copy(update={"loader_workers": loader_workers})
+    breaks, seen = Breaks(layout, {0: TRIES - 1, 5: 1}), list[ExtractProgress]()
+    store = tmp_path / "a.zarr"
+    summary = extract(breaks, DotDetector(), CROP, store, config, progress=seen.append)
+    assert (summary.chunks_done, summary.chunks_missing) == (5, 0)
+    assert max(each.rows_done for each in seen) < seen[-1].num_rows == 9
+    assert store_bytes(store) == store_bytes(whole)
+
+
+def test_chunks_that_fail_at_every_try_are_named_and_cost_no_other(
+    dataset: Human36m, layout: Path, tmp_path: Path, whole: Path
+) -> None:
+    breaks, store = Breaks(layout, {2: 99, 8: 99}), tmp_path / "a.zarr"
+    with pytest.raises(ChunksFailed, match="2 chunks failed") as caught:
+        extract(breaks, DotDetector(), CROP, store, CONFIG)
+    assert "chunk 1 (rows 2-3): ConnectionResetError: planted at row 2" in str(caught.value)
+    assert "chunk 4 (rows 8-8): ConnectionResetError: planted at row 8" in str(caught.value)
+    assert "All other chunks are committed" in str(caught.value)
+    assert exit_code(caught.value) == 3
+    again = extract(dataset, DotDetector(), CROP, store, CONFIG)
+    assert (again.chunks_done, again.chunks_skipped) == (2, 3)
+    assert store_bytes(store) == store_bytes(whole)
+
+
+def test_when_nothing_works_not_every_chunk_is_tried(layout: Path, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"shard_rows": 1, "loader_workers": 0})
+    breaks = Breaks(layout, dict.fromkeys(range(9), 99))
+    with pytest.raises(ChunksFailed, match="8 chunks failed") as caught:
+        extract(breaks, DotDetector(), CROP, tmp_path / "a.zarr", config)
+    assert "chunk 0 (rows 0-0)" in str(caught.value)
+    assert "1 further chunks were not tried" in str(caught.value)
+    assert sum(99 - left for left in breaks._times.values()) == HOPELESS_TRIES
+
+
+def test_an_error_that_no_other_chunk_would_escape_ends_the_work_at_once(
+    dataset: Human36m, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[int]()
+
+    def full(_writer: CacheWriter, chunk: int, _content: object) -> bool:
+        calls.append(chunk)
+        raise CacheWriteError("disk full")
+
+    monkeypatch.setattr(CacheWriter, "write_chunk", full)
+    with pytest.raises(CacheWriteError, match="disk full"):
+        extract(dataset, DotDetector(), CROP, tmp_path / "a.zarr", CONFIG)
+    assert calls == [0]
+
+
+def test_a_server_that_does_not_answer_is_asked_again_and_a_full_disk_is_not() -> None:
+    attempts = Attempts([0])
+    attempts.failed(attempts.take(), CacheUnreachable("no answer"))
+    assert attempts.waiting == (0,)
+    with pytest.raises(CacheWriteError):
+        attempts.failed(attempts.take(), CacheWriteError("full"))
+
+
+def test_another_number_of_threads_is_another_store(dataset: Human36m, whole: Path) -> None:
+    config = CONFIG.model_copy(update={"threads": 2})
+    with pytest.raises(CacheMismatch, match="threads"):
+        extract(dataset, DotDetector(), CROP, whole, config)
