@@ -343,7 +343,7 @@ recode(sys.argv[1], sys.argv[2], dtype="uint8", codec="zstd", shard_rows=1, work
 """
 
 
-@pytest.mark.parametrize("commits", [1, 20])
+@pytest.mark.parametrize("commits", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_killed_recode_goes_on_and_ends_in_the_same_bytes(tmp_path: Path, commits: int) -> None:
     store = write_store(tmp_path / "a.zarr", make_spec(60, shard_rows=32))
     target, undisturbed = tmp_path / "b.zarr", tmp_path / "c.zarr"

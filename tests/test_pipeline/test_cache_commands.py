@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cache import CacheReader, FrameStatus, RowPlan
+from pipeline.store_pictures import load_picture
 from stages.extract.datasets import DATASETS, FrameError
 from tests.test_cache.factory import CONTENT_IDENTITY, make_spec
 from tests.test_cache.factory import write_store as write_small_store
@@ -202,24 +203,34 @@ def test_the_first_usable_frame_is_shown_if_none_is_named(
 
 
 @pytest.mark.usefixtures("drawn")
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (("--row", "3"), "row 3 has no picture"),
-        (("--set", "dataset.options.seed=1"), "the dataset is not the one of the store"),
-        (("--set", "dataset.name=drwn"), "Did you mean 'drawn'?"),
-        (("--set", "dataset.root=nowhere"), "--set dataset.root=DIR"),
-    ],
-)
 def test_without_the_picture_maps_and_joints_are_shown_and_it_says_why(
-    tmp_path: Path, store: Path, posecache: CommandLine, words: tuple[str, ...], reason: str
+    tmp_path: Path, store: Path, posecache: CommandLine
 ) -> None:
     out = tmp_path / "frame.png"
-    ended = posecache("cache", "show", str(store), *words, "--out", str(out))
+    words = ("--set", "dataset.options.seed=1", "--out", str(out))
+    ended = posecache("cache", "show", str(store), *words)
     assert ended.code == 0
-    assert "without the picture" in ended.out
-    assert reason in ended.out
+    assert "without the picture: the dataset is not the one of the store" in ended.out
     assert not has_red(out)
+
+
+@pytest.mark.usefixtures("drawn")
+@pytest.mark.parametrize(
+    ("row", "changes", "reason"),
+    [
+        (3, {}, "row 3 has no picture"),
+        (0, {"options": {"seed": 1}}, "the dataset is not the one of the store"),
+        (0, {"name": "drwn"}, "Did you mean 'drawn'?"),
+        (0, {"root": "nowhere"}, "--set dataset.root=DIR"),
+    ],
+)
+def test_why_there_is_no_picture(
+    made: Path, row: int, changes: dict[str, Any], reason: str
+) -> None:
+    dataset = {"name": "drawn", "options": {}, **changes}
+    found = load_picture(CacheReader(made), row, dataset)
+    assert isinstance(found, str)
+    assert reason in found
 
 
 def test_a_store_of_an_unknown_dataset_and_unusable_rows_are_shown(
