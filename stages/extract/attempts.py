@@ -45,12 +45,12 @@ class ChunksFailed(RuntimeError):
         listed = "".join(f"\n  {each}" for each in failed)
         rest = num_left - len(failed)
         others = (
-            f"Nothing worked any more, so that {rest} further chunks were not tried."
+            f"Nothing worked any more: {_chunks(rest)} not tried."
             if rest > 0
             else "All other chunks are committed."
         )
         super().__init__(
-            f"{location}: {len(failed)} chunks failed at every try:{listed}\n{others} Mend the "
+            f"{location}: {_chunks(len(failed))} failed at every try:{listed}\n{others} Mend the "
             "cause; the same command then extracts only what is missing."
         )
         self.failed = failed
@@ -60,6 +60,10 @@ def is_foreseen(error: Exception) -> bool:
     """Whether no other try and no other chunk would escape an error, e.g. a full disk."""
     foreseen = (CacheError, DatasetError, DetectorError, FrameError)
     return isinstance(error, foreseen) and not isinstance(error, CacheUnreachable)
+
+
+def _chunks(number: int) -> str:
+    return "1 chunk" if number == 1 else f"{number} chunks"
 
 
 class Attempts:

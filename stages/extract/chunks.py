@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 
+from cache import ChunkData
 from cache.storage import Location
 from stages.extract.attempts import Attempts
 from stages.extract.content import run_chunk
@@ -122,7 +122,7 @@ class _Filling:
         self._crop, self._config, self._progress, self._stop = crop, config, progress, stop
         self._attempts = Attempts(job.todo)
         self._reasons: Counter[str] = Counter()
-        self._written = 0
+        self._written = self._rows_done = 0
         self._stopped = False
 
     def run(self) -> None:
@@ -149,17 +149,14 @@ class _Filling:
             Loader(task, workers=config.loader_workers, processes=processes) as loader,
             ThreadPoolExecutor(1, thread_name_prefix="posecache-writer") as pool,
         ):
-            frames = self._counted(loader.map(rows), len(rows))
+            frames = loader.map(rows)
             for _ in chunks:
                 self._stopped = self._stop()
                 if self._stopped:
                     break
                 chunk = self._attempts.take()
-                try:
-                    members = list(islice(frames, len(job.writer.chunk_rows(chunk))))
-                    content = run_chunk(members, self._detector, job.plan, config)
-                except Exception as error:
-                    self._attempts.failed(chunk, error)
+                content = self._content(chunk, frames)
+                if content is None:
                     break
                 if writing is not None:
                     self._finish(writing)  # one is written while the next one is computed
@@ -173,21 +170,39 @@ class _Filling:
             self._written += writing.written.result()
         except Exception as error:
             self._attempts.failed(writing.chunk, error)
+            self._rows_done -= len(self._job.writer.chunk_rows(writing.chunk))
         else:
             self._attempts.succeeded(writing.chunk)
             self._reasons.update(writing.invalid_by_reason)
 
-    def _counted(self, frames: Iterator[Frame], num_frames: int) -> Iterator[Frame]:
+    def _content(self, chunk: int, frames: Iterator[Frame]) -> ChunkData | None:
+        """What a chunk holds, from the next frames; None if it failed."""
+        members: list[Frame] = []
+        for _ in self._job.writer.chunk_rows(chunk):
+            # Not within `try`: an error of the screen is none of the chunk.
+            self._say(self._rows_done + len(members))
+            try:
+                members.append(next(frames))
+            except Exception as error:
+                self._attempts.failed(chunk, error)
+                return None
+        try:
+            content = run_chunk(members, self._detector, self._job.plan, self._config)
+        except Exception as error:
+            self._attempts.failed(chunk, error)
+            return None
+        self._rows_done += len(members)
+        return content
+
+    def _say(self, rows_done: int) -> None:
+        if self._progress is None:
+            return
         job = self._job
-        before, shard_rows = job.num_rows - num_frames, job.writer.spec.shard_rows
-        for count, frame in enumerate(frames, start=before):
-            if self._progress is not None:
-                seconds = time.perf_counter() - job.began
-                chunks_done = count // shard_rows
-                self._progress(
-                    ExtractProgress(count, job.num_rows, seconds, chunks_done, len(job.todo))
-                )
-            yield frame
+        chunks_done = rows_done // job.writer.spec.shard_rows
+        seconds = time.perf_counter() - job.began
+        self._progress(
+            ExtractProgress(rows_done, job.num_rows, seconds, chunks_done, len(job.todo))
+        )
 
 
 @dataclass(frozen=True)
