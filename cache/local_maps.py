@@ -1,4 +1,10 @@
-"""Feature maps of a raw store in a folder: rows straight from the shard files, in any order."""
+"""Feature maps of a raw store in a folder: rows straight from the shard files, in any order.
+
+A file's size is compared with its index before it is mapped, and writers replace files by a rename
+or remove them, so that a map stays whole while others repair the store. What they never do is cut a
+file in place (`cp` over it, `rsync --inplace`): a process that has it mapped would then be ended by
+SIGBUS, as with any memory map. Copy under another name, then rename.
+"""
 
 from __future__ import annotations
 

@@ -33,9 +33,11 @@ def test_a_kill_at_some_steps_loses_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("life", "at_least"), [("fill", 120), ("create", 400)])
-def test_a_kill_at_every_step_loses_nothing(tmp_path: Path, life: str, at_least: int) -> None:
-    result = crash(tmp_path, life, "--stride", "1")
+@pytest.mark.parametrize(("life", "stride", "at_least"), [("fill", 1, 120), ("create", 3, 130)])
+def test_a_kill_at_every_step_loses_nothing(
+    tmp_path: Path, life: str, stride: int, at_least: int
+) -> None:
+    result = crash(tmp_path, life, "--stride", str(stride))
     assert result["fault"] is None
     assert result["points"] >= at_least
 
