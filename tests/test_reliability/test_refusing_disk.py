@@ -72,8 +72,10 @@ def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_sync")
-@pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize(("number", "reason"), REFUSALS[:3])
+@pytest.mark.parametrize(
+    ("name", "number", "reason"),
+    [(name, *refusal) for name, refusal in zip(CALLS, REFUSALS, strict=True)],
+)
 def test_a_refused_chunk_is_one_error_and_is_written_by_the_next_call(
     tmp_path: Path, name: str, number: int, reason: str
 ) -> None:
