@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,13 @@ def ensure_store(
             dataset, detector, config.crop, store, config.extract, part=part, redo=damaged
         )
         summary = fill_store(
-            job, config, dataset, detector, progress=rate.show, stop=interruption.requested
+            job,
+            config,
+            dataset,
+            detector,
+            progress=rate.show,
+            stop=interruption.requested,
+            say=partial(screen.print, soft_wrap=True),
         )
         left = job.left()
         if not left:

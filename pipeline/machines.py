@@ -6,7 +6,8 @@ import functools
 import hashlib
 import platform
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -15,16 +16,24 @@ from pipeline.errors import PipelineError
 Machine = Mapping[str, str | None]
 
 _PACKAGES = {
-    "torch": "torch",
-    "numpy": "numpy",
-    "zarr": "zarr",
-    "dask": "dask",
-    "distributed": "distributed",
-    "mmpose": "mmpose",
-    "opencv": "opencv-python-headless",
+    "torch": ("torch",),
+    "numpy": ("numpy",),
+    "zarr": ("zarr",),
+    "dask": ("dask",),
+    "distributed": ("distributed",),
+    "mmpose": ("mmpose",),
+    "mmcv": ("mmcv-lite", "mmcv"),
+    "mmengine": ("onedl-mmengine", "mmengine"),
+    "cv2": (
+        "opencv-python-headless",
+        "opencv-python",
+        "opencv-contrib-python-headless",
+        "opencv-contrib-python",
+    ),
 }
-_SOURCES = ("cache", "stages/extract")
-"""What decides the bytes of a chunk; two checkouts may bear the same version."""
+"""Module -> the distributions that may bring it."""
+_SOURCES = ("cache", "stages/extract", "pipeline")
+"""What takes part in a task; two checkouts may bear the same version."""
 _HARDWARE = ("processor", "gpu")
 
 
@@ -36,14 +45,16 @@ def versions_here() -> dict[str, str | None]:
     """Return the versions of all that takes part, None for what is not installed."""
     versions: dict[str, str | None] = {
         "python": platform.python_version(),
-        "posecache": f"sources {_source_hash()}",
+        "posecache": f"{_version(('posecache',))}, sources {_source_hash()}",
     }
-    for name, distribution in _PACKAGES.items():
-        try:
-            versions[name] = metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
+    return {**versions, **{name: _version(places) for name, places in _PACKAGES.items()}}
+
+
+def _version(distributions: Sequence[str]) -> str | None:
+    for distribution in distributions:
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
+    return None
 
 
 @functools.cache

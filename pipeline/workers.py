@@ -51,6 +51,7 @@ def fill_store(
     *,
     progress: Callable[[ExtractProgress], None],
     stop: Callable[[], bool],
+    say: Callable[[str], None] | None = None,
 ) -> ExtractSummary:
     """Do an open job by whom the configuration says; the bytes are the same whoever does it."""
     workers = num_workers(config, len(job.todo))
@@ -68,6 +69,7 @@ def fill_store(
         device=config.detector.device,
         progress=progress,
         stop=stop,
+        say=say,
     )
 
 
