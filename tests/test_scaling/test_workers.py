@@ -8,21 +8,26 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cache import CacheMissing
 from cache.garbage import find_leftovers
 from pipeline import scheduler
 from pipeline.clusters import worker_environments
 from pipeline.config import load_config
+from pipeline.console import Meter
 from pipeline.errors import ConfigError
+from pipeline.extraction import _Rate
 from pipeline.inspection import WorkerAnswer, shared_gpus
 from pipeline.machines import MachineMismatch, machine_here, refuse_other_machine
 from pipeline.scheduler import Failure, extract_here
 from pipeline.sharing import refuse_unshared, sees_store, shared_mark
 from pipeline.workers import extract_request, num_workers
+from stages.extract.extraction import ExtractProgress
 from stages.extract.tasks import ChunkResult
 
 NAMED = ("python", "posecache", "torch", "numpy", "zarr", "mmpose", "cv2", "distributed")
@@ -184,3 +189,16 @@ def test_a_second_signal_ends_at_once(second: signal.Signals) -> None:
     assert done.stdout == "True 15\n"
     assert "the running chunk is finished first; once more to leave at once" in done.stderr
     assert done.returncode == 128 + second
+
+
+def test_progress_tells_rate_workers_and_time_left() -> None:
+    written = StringIO()
+    screen = Console(file=written, width=160)
+    progress = ExtractProgress(50, 150, 5.0, chunks_done=1, num_chunks=3, workers=2)
+    with Meter(screen) as meter:
+        rate = _Rate(meter, screen)
+        rate.show(progress)
+    assert rate.rows_per_s == 10
+    text = written.getvalue()
+    assert "33 %  10 frames/s, chunk 1 of 3, 2 workers, 0:00:10 left" in text
+    assert ExtractProgress(0, 150, 5.0).seconds_left is None
