@@ -257,3 +257,18 @@ def test_another_number_of_threads_is_another_store(dataset: Human36m, whole: Pa
     config = CONFIG.model_copy(update={"threads": 2})
     with pytest.raises(CacheMismatch, match="threads"):
         extract(dataset, DotDetector(), CROP, whole, config)
+
+
+def test_a_task_repeated_elsewhere_reads_no_picture_of_a_committed_chunk(
+    dataset: Human36m, layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "a.zarr"
+    opened(dataset, store)
+    request = request_for(layout, store)
+    assert extract_chunk(request, 1).written
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a picture was read again")
+
+    monkeypatch.setattr(Human36m, "load_image", refuse)
+    assert not extract_chunk(request, 1).written
