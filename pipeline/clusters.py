@@ -6,13 +6,14 @@ import importlib.util
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
 
-from pipeline.portable import SchedulerError
+from pipeline.portable import SchedulerError, portable
 
 ALLOWED_FAILURES = 3
 """Workers that may die over one chunk before it, and not the machine, is to blame."""
@@ -118,7 +119,12 @@ def remote_client(address: str) -> Iterator[Client]:
 
 def dashboard_link(client: Client) -> str | None:
     """Return the address of the cluster's dashboard, None if it has none."""
-    if "dashboard" not in client.scheduler_info(n_workers=0)["services"]:
+    if not client.run_on_scheduler(portable(_draws_dashboard)):
         return None
     link: str = client.dashboard_link
     return link
+
+
+def _draws_dashboard() -> bool:
+    # A scheduler without bokeh, or told to draw nothing, names an address too.
+    return "distributed.dashboard.scheduler" in sys.modules
