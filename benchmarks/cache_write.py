@@ -22,8 +22,8 @@ import zarr
 from benchmarks.harness import Row, append_rows, arguments, compared, seconds_of, show
 from benchmarks.made_store import made_chunk, made_plan, made_spec
 from cache import CacheWriter, ChunkData
-from cache.codecs import array_layout
-from cache.files import sync_folder, sync_tree
+from cache.maps.codecs import array_layout
+from cache.storage.files import sync_folder, sync_tree
 
 GOAL = 0.8
 

@@ -27,8 +27,8 @@ import numpy as np
 
 from benchmarks.harness import Row, append_rows, arguments, show
 from cache import CacheReader
-from cache.conversion import RecodeDtype
-from cache.recode import recode
+from cache.derived.conversion import RecodeDtype
+from cache.derived.recode import recode
 from cache.storage import open_storage
 from pipeline.config import RunConfig, load_config, with_settings
 from pipeline.lifting import lift

@@ -20,10 +20,10 @@ from typing import Any
 from benchmarks.harness import Row, append_rows, arguments, compared, seconds_of, show
 from benchmarks.made_store import write_made_store
 from cache import CacheReader
-from cache.files import sync_folder
-from cache.recode import RecodeReport, recode
+from cache.derived.recode import RecodeReport, recode
 from cache.schema import map_bytes
 from cache.storage import open_storage
+from cache.storage.files import sync_folder
 
 BASELINE = "copy + fsync"
 TARGETS: dict[str, dict[str, Any]] = {

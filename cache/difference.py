@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import schema
-from cache.chunk_content import read_maps, read_rows
+from cache.derived.chunk_content import read_maps, read_rows
+from cache.derived.quantize import dequantize
 from cache.errors import CacheMismatch
 from cache.fingerprint import differing_keys
 from cache.header import StoreHeader
 from cache.part import StorePart
-from cache.quantize import dequantize
 from cache.schema import LevelSpec
 from cache.storage import Location, open_storage
 from cache.threads import copying_threads

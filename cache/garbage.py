@@ -1,8 +1,8 @@
 """What killed writers and deleted stores leave below a folder, found and removed on demand.
 
-A writer that is alive holds the lock of its unfinished files (see `cache.files`), so that they are
-told from leftovers. Between the files of a chunk and its commit a writer holds nothing: chunk files
-without a commit count as left over only when nobody has touched them for a while.
+A writer that is alive holds the lock of its unfinished files (see `cache.storage.files`), so that
+they are told from leftovers. Between the files of a chunk and its commit a writer holds nothing:
+chunk files without a commit count as left over only when nobody has touched them for a while.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Literal
 
 from cache import schema
 from cache.errors import CacheError
-from cache.files import TEMPORARY_PREFIX
 from cache.header import read_header
 from cache.ledger import Ledger
 from cache.storage import LocalStorage
+from cache.storage.files import TEMPORARY_PREFIX
 
 QUIET_S = 3600.0
 """Seconds after which an uncommitted chunk file has no writer any more: it needs less than one from

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cache.maps.shards import chunk_parts
 from cache.schema import COMMIT, METADATA, chunk_key
-from cache.shards import chunk_parts
 from cache.storage import Storage
 
 _PREFIX = chunk_key(0, 1).removesuffix("0")

@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import schema
-from cache.blocks import BlockMaps
 from cache.errors import CacheCorrupt, CacheIncomplete
 from cache.header import read_header
 from cache.ledger import Ledger
-from cache.local_maps import LocalMaps
-from cache.schema import LevelSpec
-from cache.shard_blocks import ShardBlocks, shard_key
-from cache.shard_files import OpenFiles, damage_message
-from cache.shards import (
+from cache.maps.blocks import BlockMaps
+from cache.maps.local import LocalMaps
+from cache.maps.shard_blocks import ShardBlocks, shard_key
+from cache.maps.shard_files import OpenFiles, damage_message
+from cache.maps.shards import (
     Bytes,
     DamagedBytes,
     map_offsets,
@@ -26,6 +25,7 @@ from cache.shards import (
     parse_shard_index,
     shard_index_bytes,
 )
+from cache.schema import LevelSpec
 from cache.storage import Storage
 from cache.store import PlanTable
 from cache.threads import QUEUE_DEPTH, copying_threads

@@ -14,10 +14,10 @@ from cache import schema
 from cache.cameras import Camera
 from cache.errors import CacheError
 from cache.joining import joined_index, refuse_unlike
+from cache.maps.shard_files import OpenFiles
 from cache.part import StorePart
 from cache.plan import IndexColumn
 from cache.schema import CacheSpec, LevelSpec
-from cache.shard_files import OpenFiles
 from cache.skeletons import Skeleton, get_skeleton
 from cache.storage import Location, open_storage
 from cache.threads import QUEUE_DEPTH

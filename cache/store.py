@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cache import schema
 from cache.cameras import Camera
-from cache.codecs import array_layout, plain_layout
 from cache.errors import CacheCorrupt, CacheError
 from cache.header import StoreHeader
+from cache.maps.codecs import array_layout, plain_layout
 from cache.plan import INDEX_COLUMNS, IndexColumn, RowPlan
 from cache.seal import check_metadata, seal
 from cache.storage import Storage

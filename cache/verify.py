@@ -14,12 +14,12 @@ import numpy as np
 from cache import schema
 from cache.errors import CacheCorrupt, CacheError
 from cache.header import StoreHeader
+from cache.maps.shard_blocks import shard_key
+from cache.maps.shard_scan import Fault, index_bytes, scan_index, scan_shard
+from cache.maps.shards import DamagedBytes, parse_chunk
 from cache.part import StorePart
 from cache.schema import FrameStatus, LevelSpec
 from cache.seal import check_metadata, sealed_names
-from cache.shard_blocks import shard_key
-from cache.shard_scan import Fault, index_bytes, scan_index, scan_shard
-from cache.shards import DamagedBytes, parse_chunk
 from cache.storage import Location, Storage, open_storage
 from cache.threads import copying_threads
 

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import schema
-from cache.codecs import feature_files
 from cache.errors import CacheError, CacheMismatch, CacheWriteError
-from cache.files import Part
 from cache.fingerprint import diff_identities
 from cache.header import StoreHeader, plain_identity, read_header
 from cache.ledger import Ledger
+from cache.maps.codecs import feature_files
+from cache.maps.shards import all_finite, as_bytes, chunk_parts
 from cache.plan import RowPlan
 from cache.schema import CacheSpec, FrameStatus
-from cache.shards import all_finite, as_bytes, chunk_parts
 from cache.storage import Location, Storage, open_storage
+from cache.storage.files import Part
 from cache.store import create_store
 
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cache import CacheMissing
-from cache.files import temporary_folder
 from cache.storage import Location, open_storage
+from cache.storage.files import temporary_folder
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from cache import CacheMismatch
-from cache.conversion import Progress, RecodeDtype
+from cache.derived.conversion import Progress, RecodeDtype
+from cache.derived.quantize import LevelError
+from cache.derived.recode import recode
 from cache.difference import StoreDifference, compare_stores, compare_values
-from cache.quantize import LevelError
-from cache.recode import recode
 from cache.schema import Codec
 from cache.storage import Location, open_storage
 from pipeline.notes import dataset_note, write_note
@@ -77,7 +77,7 @@ def recode_store(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write a store again and return what that cost and saved; see `cache.recode.recode`.
+    """Write a store again and return what that cost and saved; see `cache.derived.recode.recode`.
 
     What is known of the source's dataset is noted beside the target.
     """

@@ -22,7 +22,7 @@ def merge(
     """Bring the chunks of several stores of one extraction together; exit code 3 if some lack."""
     from dataclasses import asdict
 
-    from cache.merge import merge as merge_stores
+    from cache.derived.merge import merge as merge_stores
     from pipeline.console import Meter, console, print_json
     from pipeline.errors import DATA
 
@@ -70,7 +70,7 @@ def subset(
     as_json: options.AsJson = False,
 ) -> None:
     """Write the chosen rows of a store into a new one, values unchanged."""
-    from cache.subset import subset as subset_store
+    from cache.derived.subset import subset as subset_store
     from pipeline.console import Meter, console, print_json
 
     screen = console(quiet=as_json)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import zarr
 
-from cache.codecs import array_layout, feature_files
-from cache.halves import Widener, widened
-from cache.quantize import ChannelRange, channel_range, dequantize, quantize
+from cache.derived.halves import Widener, widened
+from cache.derived.quantize import ChannelRange, channel_range, dequantize, quantize
+from cache.maps.codecs import array_layout, feature_files
 from cache.schema import LevelSpec
 from tests.test_cache.factory import LEVELS, make_spec
 

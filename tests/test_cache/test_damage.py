@@ -10,8 +10,8 @@ import pytest
 import zarr
 
 from cache import CacheCorrupt, CacheReader, verify
+from cache.maps.shards import _crc, all_finite, shard_parts
 from cache.schema import map_bytes
-from cache.shards import _crc, all_finite, shard_parts
 from tests.test_cache.factory import LEVELS, make_spec, write_store
 
 SPEC = make_spec(10)
@@ -53,7 +53,7 @@ def test_the_message_names_the_row_and_view_and_other_rows_stay_readable(store: 
 def test_a_row_is_checked_once_per_file(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checks: list[int] = []
     monkeypatch.setattr(
-        "cache.local_maps.checksum_fits", lambda data, _: bool(checks.append(data.size)) or True
+        "cache.maps.local.checksum_fits", lambda data, _: bool(checks.append(data.size)) or True
     )
     reader = CacheReader(store)
     for _ in range(3):

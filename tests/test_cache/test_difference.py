@@ -9,8 +9,8 @@ import pytest
 import zarr
 
 from cache import CacheCorrupt, CacheIncomplete, CacheMismatch, CacheMissing, LevelSpec
+from cache.derived.recode import recode
 from cache.difference import compare_stores, compare_values
-from cache.recode import recode
 from tests.test_cache.factory import (
     CONTENT_IDENTITY,
     FEATURE_IDENTITY,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cache import CacheError, garbage
-from cache.files import _create_temporary, temporary_folder
 from cache.garbage import find_leftovers, remove_leftovers
+from cache.storage.files import _create_temporary, temporary_folder
 from tests.test_cache.factory import make_chunk, make_spec, open_writer, store_bytes, write_store
 
 SPEC = make_spec(18)

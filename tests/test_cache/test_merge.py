@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cache import CacheError, CacheMismatch, CacheReader, CacheWriteError, verify
-from cache.merge import merge
+from cache.derived.merge import merge
 from tests.test_cache.factory import make_plan, make_spec, store_bytes, write_store
 
 SPEC = make_spec(18)  # chunks 0 to 4, the last one shorter

@@ -40,7 +40,7 @@ obstore = pytest.importorskip("obstore", reason="obstore (extra `s3`) is not ins
 SPEC = make_spec(10)  # three chunks
 CHILD = """
 import sys
-from cache.objects import ObjectStorage
+from cache.storage.objects import ObjectStorage
 from tests.test_cache.factory import make_spec, write_store
 put, left = ObjectStorage._put, [int(sys.argv[2])]
 def put_or_die(self, *args, **settings):
@@ -197,7 +197,7 @@ def test_a_bucket_that_is_not_there_is_one_clear_error(bucket: str) -> None:
 def test_a_server_that_is_gone_is_no_damage(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"{bucket}/a.zarr"
     write_store(url, SPEC)
-    monkeypatch.setattr("cache.objects._RETRIES", {"max_retries": 1})
+    monkeypatch.setattr("cache.storage.objects._RETRIES", {"max_retries": 1})
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     began = time.monotonic()
     with pytest.raises(CacheUnreachable, match=r"cannot read zarr\.json.*AWS_") as caught:

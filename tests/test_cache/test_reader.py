@@ -17,9 +17,9 @@ from cache import (
     CacheMismatch,
     CacheReader,
     LevelSpec,
-    gather,
     get_skeleton,
 )
+from cache.maps import gather
 from tests.test_cache.factory import (
     CONTENT_IDENTITY,
     FEATURE_IDENTITY,
@@ -42,7 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Copies through `gather.c`, or without it."""
     if request.param == "python":
-        monkeypatch.setattr("cache.gather._kernel", lambda: None)
+        monkeypatch.setattr("cache.maps.gather._kernel", lambda: None)
     elif gather._kernel() is None:
         pytest.skip("gather.c was not compiled")
     name: str = request.param
@@ -145,7 +145,7 @@ def test_a_pickled_reader_reads_the_same(store: Path) -> None:
 def test_any_batch_is_what_was_written(
     store: Path, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cache.shard_files.MAX_OPEN_FILES", limit)
+    monkeypatch.setattr("cache.maps.shard_files.MAX_OPEN_FILES", limit)
     reader, random = CacheReader(store), np.random.default_rng(0)
     for size in (1, 2, 30, 200):
         rows, views = random.integers(0, 30, size), random.integers(0, 2, size)
@@ -168,7 +168,7 @@ def test_rows_that_are_not_in_memory_are_read_too(
         cold.append(outcome.num_cold)
         return outcome
 
-    monkeypatch.setattr("cache.local_maps.gather", counted)
+    monkeypatch.setattr("cache.maps.local.gather", counted)
     os.sync()  # dirty pages cannot be dropped
     for file in (store / "features").rglob("c.*"):
         descriptor = os.open(file, os.O_RDONLY)
@@ -186,7 +186,7 @@ def test_rows_that_are_not_in_memory_are_read_too(
 def test_a_repaired_file_is_looked_at_anew(
     tmp_path: Path, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cache.shard_files.MAX_OPEN_FILES", limit)
+    monkeypatch.setattr("cache.maps.shard_files.MAX_OPEN_FILES", limit)
     path = write_store(tmp_path / "a.zarr", SPEC)
     file = path / "features" / "x4" / "c.2.0.0.0.0"
     intact = file.read_bytes()
@@ -205,7 +205,7 @@ def test_a_repaired_file_is_looked_at_anew(
 def test_a_file_that_goes_away_while_it_is_not_kept_open_is_named(
     tmp_path: Path, rewrite: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cache.shard_files.MAX_OPEN_FILES", 1)
+    monkeypatch.setattr("cache.maps.shard_files.MAX_OPEN_FILES", 1)
     path = write_store(tmp_path / "a.zarr", SPEC)
     reader = CacheReader(path)
     reader.read(range(30))
@@ -222,7 +222,7 @@ def test_a_map_that_cannot_be_read_is_not_tried_for_ever(
         batch.states[:] = gather.FAILED
         return gather.Outcome(0, batch.states.size, 0)
 
-    monkeypatch.setattr("cache.local_maps.gather", broken)
+    monkeypatch.setattr("cache.maps.local.gather", broken)
     with pytest.raises(CacheCorrupt, match="rows 3-3: the plain view cannot be read"):
         CacheReader(store).read([3])
 
@@ -239,7 +239,7 @@ def test_a_file_that_another_thread_learns_first_is_not_taken_for_replaced(
         maps._files.learn([(level, chunk) for level in (0, 1) for chunk in range(8)])
         return outcome
 
-    monkeypatch.setattr("cache.local_maps.gather", another_thread_learns_next)
+    monkeypatch.setattr("cache.maps.local.gather", another_thread_learns_next)
     monkeypatch.setattr(maps._files, "forget", lambda *_: pytest.fail("a good file was forgotten"))
     np.testing.assert_array_equal(reader.read(range(30))["x8"], expected_maps("x8", range(30)))
 
@@ -247,7 +247,7 @@ def test_a_file_that_another_thread_learns_first_is_not_taken_for_replaced(
 def test_open_files_stay_below_the_limit_and_close_with_the_reader(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cache.shard_files.MAX_OPEN_FILES", 3)
+    monkeypatch.setattr("cache.maps.shard_files.MAX_OPEN_FILES", 3)
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     reader = CacheReader(store)
@@ -263,11 +263,11 @@ def test_open_files_stay_below_the_limit_and_close_with_the_reader(
 def test_threads_read_what_one_thread_reads(
     store: Path, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cache.shard_files.MAX_OPEN_FILES", limit)
+    monkeypatch.setattr("cache.maps.shard_files.MAX_OPEN_FILES", limit)
     # Batches of these small maps would be copied by one thread each.
-    monkeypatch.setattr("cache.gather._BYTES_PER_THREAD", 64)
-    monkeypatch.setattr("cache.gather._BLOCK_BYTES", 64)
-    monkeypatch.setattr("cache.local_maps._CHECKED_BYTES_PER_THREAD", 64)
+    monkeypatch.setattr("cache.maps.gather._BYTES_PER_THREAD", 64)
+    monkeypatch.setattr("cache.maps.gather._BLOCK_BYTES", 64)
+    monkeypatch.setattr("cache.maps.local._CHECKED_BYTES_PER_THREAD", 64)
     reader, wrong = CacheReader(store), []
 
     def read(seed: int) -> None:

@@ -13,7 +13,7 @@ from cache import (
     CacheReader,
     verify,
 )
-from cache.recode import recode
+from cache.derived.recode import recode
 from tests.test_cache.factory import (
     FEATURE_IDENTITY,
     make_chunk,

@@ -22,9 +22,9 @@ from cache import (
     ChunkData,
     verify,
 )
-from cache.chunk_content import difference
+from cache.derived.chunk_content import difference
+from cache.derived.recode import recode
 from cache.part import StorePart
-from cache.recode import recode
 from cache.storage import LocalStorage
 from tests.test_cache.factory import (
     array_rows,
@@ -148,7 +148,7 @@ def test_a_chunk_that_differs_anywhere_is_told_apart(store: Path, fault: str) ->
 
 _RECODE = """
 import sys
-from cache.recode import recode
+from cache.derived.recode import recode
 print("begun", flush=True)
 recode(sys.argv[1], sys.argv[2], dtype="uint8", codec="zstd", shard_rows=1, workers=2)
 """

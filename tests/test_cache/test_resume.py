@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cache import CacheIncomplete, CacheReader, verify
-from cache.files import TEMPORARY_PREFIX, temporary_folder, write_files
+from cache.storage.files import TEMPORARY_PREFIX, temporary_folder, write_files
 from tests.test_cache.factory import (
     array_rows,
     make_chunk,

@@ -10,8 +10,8 @@ import pytest
 import zarr
 
 from cache import CacheError
-from cache.files import TEMPORARY_PREFIX
 from cache.storage import Storage, is_url, open_storage
+from cache.storage.files import TEMPORARY_PREFIX
 
 
 @pytest.fixture(params=["folder", "objects"])
@@ -129,6 +129,6 @@ def test_urls_are_told_from_folders() -> None:
 
 
 def test_without_obstore_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "cache.objects", None)
+    monkeypatch.setitem(__import__("sys").modules, "cache.storage.objects", None)
     with pytest.raises(CacheError, match=r"\[s3\]"):
         open_storage("s3://bucket/a.zarr")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cache import CacheError, CacheIncomplete, CacheReader, verify
-from cache.subset import subset
+from cache.derived.subset import subset
 from tests.test_cache.factory import CONTENT_IDENTITY, make_spec, store_bytes, write_store
 
 SPEC = make_spec(43)  # clips of 5 rows in turn: train, validation, test

@@ -10,7 +10,7 @@ from threading import Event, current_thread, main_thread
 import numpy as np
 import pytest
 
-from cache.files import write_files
+from cache.storage.files import write_files
 from cache.threads import for_each
 
 

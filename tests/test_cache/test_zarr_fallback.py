@@ -13,8 +13,8 @@ import pytest
 import zarr
 
 from cache import CacheCorrupt, CacheIncomplete, CacheReader
-from cache.blocks import _RecentBlocks, rows_of_bytes
-from cache.shard_blocks import ShardBlocks
+from cache.maps.blocks import _RecentBlocks, rows_of_bytes
+from cache.maps.shard_blocks import ShardBlocks
 from cache.storage import LocalStorage
 from tests.test_cache.factory import LEVELS, array_rows, make_spec, write_store
 

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from cache import CacheMismatch, CacheMissing, CacheReader, CacheWriter
+from cache.derived.merge import merge
 from cache.errors import CacheUnreachable, CacheWriteError
-from cache.merge import merge
 from pipeline.errors import exit_code
 from stages.extract.attempts import HOPELESS_TRIES, TRIES, Attempts, ChunksFailed
 from stages.extract.chunks import (

@@ -94,7 +94,7 @@ def test_leftovers_and_disks_are_for_folders(bucket: str, posecache: CommandLine
 def test_a_server_that_is_gone_is_one_clear_error(
     bucket: str, monkeypatch: pytest.MonkeyPatch, posecache: CommandLine
 ) -> None:
-    monkeypatch.setattr("cache.objects._RETRIES", {"max_retries": 1})
+    monkeypatch.setattr("cache.storage.objects._RETRIES", {"max_retries": 1})
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     ended = posecache("cache", "info", f"{bucket}/{STORE}")
     assert (ended.code, "AWS_*" in ended.err) == (3, True)

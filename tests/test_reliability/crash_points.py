@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 from cache import CacheIncomplete, CacheReader, verify
-from cache.files import TEMPORARY_PREFIX
+from cache.storage.files import TEMPORARY_PREFIX
 from pipeline.cli import main as main_of_pipeline
 from tests.test_cache.factory import (
     make_chunk,

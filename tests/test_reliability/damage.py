@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import CacheError, CacheReader, LevelSpec, verify
+from cache.maps.shards import shard_index_bytes
 from cache.plan import INDEX_COLUMNS
 from cache.schema import CRC_BYTES, METADATA, CacheSpec, feature_path, map_bytes
-from cache.shards import shard_index_bytes
 from tests.test_cache.factory import LEVELS, make_spec, write_store
 
 CODES = (LevelSpec("x4", 4, 6, 5, 4, "uint8"), LevelSpec("x8", 8, 3, 2, 8, "int8"))

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cache import files, header, local_maps, part, schema, shard_blocks, shard_scan, shards, storage
+from cache import header, part, schema
 from cache import store as store_module
 from cache.ledger import Ledger
+from cache.maps import local, shard_blocks, shard_scan, shards
 from cache.part import StorePart
-from cache.storage import LocalStorage
+from cache.storage import LocalStorage, files, folder
 from cache.store import PlanTable
 from cache.writer import CacheWriter
 
@@ -83,10 +84,10 @@ def without_rename(patch: Patch) -> None:
                     stream.write(part if isinstance(part, bytes) else part.data)
                 stream.flush()
                 os.fsync(stream.fileno())
-        for folder in {path.parent for path in given}:
-            files.sync_folder(folder)
+        for parent in {path.parent for path in given}:
+            files.sync_folder(parent)
 
-    patch.setattr(storage, "write_files", write_files)
+    patch.setattr(folder, "write_files", write_files)
 
 
 def _without_sync(patch: Patch, kind: Callable[[int], bool]) -> None:
@@ -111,7 +112,7 @@ def without_synced_names(patch: Patch) -> None:
 
 def without_map_checksums(patch: Patch) -> None:
     """No reader compares the checksum of a map."""
-    for module in (local_maps, shard_blocks, shard_scan):
+    for module in (local, shard_blocks, shard_scan):
         patch.setattr(module, "checksum_fits", lambda *_: True)
 
 

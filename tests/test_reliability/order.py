@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from cache.files import TEMPORARY_PREFIX
 from cache.schema import COMMIT
+from cache.storage.files import TEMPORARY_PREFIX
 from tests.test_reliability.crash_points import create, fill, in_child
 from tests.test_reliability.guards import GUARDS
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cache import verify
-from cache.files import TEMPORARY_PREFIX, temporary_folder, write_files
+from cache.storage.files import TEMPORARY_PREFIX, temporary_folder, write_files
 from tests.test_cache.factory import make_spec, open_writer, store_bytes, write_store
 from tests.test_reliability.crash_points import leftovers
 from tests.test_reliability.damage import chunk_of

@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.maps.shard_blocks import DECODERS
+from cache.maps.shards import (
+    Bytes,
+    DamagedBytes,
+    checksum_fits,
+    parse_shard_index,
+    shard_index_bytes,
+)
 from cache.schema import CRC_BYTES, CacheSpec, LevelSpec, map_bytes
-from cache.shard_blocks import DECODERS
-from cache.shards import Bytes, DamagedBytes, checksum_fits, parse_shard_index, shard_index_bytes
 
 _SIGNED: dict[int, np.dtype[Any]] = {2: np.dtype(np.int16), 4: np.dtype(np.int32)}
 _UNSIGNED: dict[int, np.dtype[Any]] = {2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}

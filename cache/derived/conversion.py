@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from cache.chunk_content import read_maps
+from cache.derived.chunk_content import read_maps
+from cache.derived.halves import widened
+from cache.derived.quantize import ChannelRange, Float32, channel_range, dequantize, quantize
 from cache.errors import CacheError
 from cache.fingerprint import hash_arrays
-from cache.halves import widened
 from cache.header import read_header
 from cache.part import StorePart
-from cache.quantize import ChannelRange, Float32, channel_range, dequantize, quantize
 from cache.schema import CacheSpec, Codec, FeatureDtype, LevelSpec, choose_shard_rows
 from cache.storage import Storage
 

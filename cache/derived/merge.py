@@ -11,11 +11,11 @@ import numpy as np
 
 from cache import schema
 from cache.errors import CacheCorrupt, CacheError, CacheMismatch, CacheWriteError
-from cache.files import sync_folder
 from cache.fingerprint import diff_identities
 from cache.ledger import Ledger
 from cache.part import StorePart
 from cache.storage import Location, Storage, open_storage
+from cache.storage.files import sync_folder
 from cache.verify import Problem, chunk_problems
 from cache.writer import CacheWriter
 

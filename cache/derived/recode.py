@@ -15,11 +15,11 @@ from functools import partial
 import numpy as np
 
 from cache import schema
-from cache.chunk_content import difference, read_maps, read_rows
-from cache.conversion import Conversion, Layout, Progress, RecodeDtype, plan_conversion
+from cache.derived.chunk_content import difference, read_maps, read_rows
+from cache.derived.conversion import Conversion, Layout, Progress, RecodeDtype, plan_conversion
+from cache.derived.quantize import ErrorSums, LevelError
 from cache.errors import CacheCorrupt, CacheError
 from cache.part import StorePart
-from cache.quantize import ErrorSums, LevelError
 from cache.schema import Codec
 from cache.storage import Location, Storage, open_storage
 from cache.verify import verify

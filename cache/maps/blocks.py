@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import schema
+from cache.maps.shards import Bytes
 from cache.schema import CacheSpec
-from cache.shards import Bytes
 from cache.threads import share
 
 CACHED_BYTES = 1 << 30

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from cache import schema
 from cache.errors import CacheCorrupt
+from cache.maps.shards import as_bytes
 from cache.part import StorePart
 from cache.schema import LevelSpec
-from cache.shards import as_bytes
 from cache.writer import ChunkData
 
 

@@ -1,4 +1,4 @@
-/* Copies maps from shard files into the arrays of a batch; called by cache/gather.py through ctypes.
+/* Copies maps from shard files into the arrays of a batch; called by cache/maps/gather.py through ctypes.
  *
  * Threads call `posecache_gather` with the same Gather; each takes blocks of rows until none is left.
  * A first pass copies what lies in the page cache and asks the kernel to fetch the rest, all of it at

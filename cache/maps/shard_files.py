@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from cache import schema
 from cache.errors import CacheCorrupt
-from cache.gather import SHARD_DTYPE, LevelFiles, file_identity, map_file, unmap_file
+from cache.maps.gather import SHARD_DTYPE, LevelFiles, file_identity, map_file, unmap_file
+from cache.maps.shards import DamagedBytes, map_offsets, parse_shard_index, shard_index_bytes
 from cache.schema import CacheSpec
-from cache.shards import DamagedBytes, map_offsets, parse_shard_index, shard_index_bytes
 from cache.threads import pool
 
 MAX_OPEN_FILES = 512

@@ -14,17 +14,17 @@ from numcodecs import blosc, zstd
 from numpy.typing import NDArray
 
 from cache import schema
-from cache.blocks import rows_of_bytes
 from cache.errors import CacheCorrupt
-from cache.schema import CRC_BYTES, CacheSpec, Codec, LevelSpec
-from cache.shard_files import damage_message
-from cache.shards import (
+from cache.maps.blocks import rows_of_bytes
+from cache.maps.shard_files import damage_message
+from cache.maps.shards import (
     Bytes,
     DamagedBytes,
     checksum_fits,
     parse_shard_index,
     shard_index_bytes,
 )
+from cache.schema import CRC_BYTES, CacheSpec, Codec, LevelSpec
 from cache.storage import Storage
 
 # A request costs some ten milliseconds and then flows: blocks this large spend most of the time

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.errors import CacheCorrupt
-from cache.gather import DONE, FAILED, TODO, UNKNOWN, Batch, Outcome, gather
+from cache.maps.gather import DONE, FAILED, TODO, UNKNOWN, Batch, Outcome, gather
+from cache.maps.shard_files import OpenFiles, ShardFiles, damage_message
+from cache.maps.shards import Bytes, checksum_fits
 from cache.schema import CRC_BYTES, CacheSpec
-from cache.shard_files import OpenFiles, ShardFiles, damage_message
-from cache.shards import Bytes, checksum_fits
 from cache.threads import copying_threads, share
 
 # A file may be replaced while it is read, and then be read anew.

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ZstdCodec
 
 from cache import schema
-from cache.files import Part
+from cache.maps.shards import sealed_shard, shard_parts
 from cache.schema import CacheSpec, LevelSpec
-from cache.shards import sealed_shard, shard_parts
+from cache.storage.files import Part
 
 _FEATURE_AXES = 5
 _ZSTD_LEVEL = 1

@@ -24,8 +24,8 @@ from zarr.storage import MemoryStore
 from zarr.storage import ObjectStore as ZarrObjectStore
 
 from cache.errors import CacheError, CacheUnreachable
-from cache.files import Part
 from cache.schema import METADATA
+from cache.storage.files import Part
 from cache.threads import pool
 
 if TYPE_CHECKING:  # obstore tells these to type checkers only

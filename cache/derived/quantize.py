@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.halves import Widener
+from cache.derived.halves import Widener
 from cache.schema import CodeDtype
 
 Float32 = NDArray[np.float32]

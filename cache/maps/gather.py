@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.shards import Bytes
+from cache.maps.shards import Bytes
 from cache.threads import share
 
 TODO, DONE, COLD, FAILED, UNKNOWN = range(5)

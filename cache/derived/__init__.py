@@ -1,0 +1,1 @@
+"""Stores made from finished stores: recoded, merged, taken a part of."""
