@@ -22,7 +22,7 @@ from cache.errors import CacheError
 from cache.header import read_header
 from cache.ledger import Ledger
 from cache.storage import LocalStorage
-from cache.storage.files import TEMPORARY_PREFIX
+from cache.storage.files import NO_LOCKS, TEMPORARY_PREFIX
 
 QUIET_S = 3600.0
 """Seconds after which an uncommitted chunk file has no writer any more: it needs less than one from
@@ -154,7 +154,10 @@ def _is_still(leftover: Leftover) -> bool:
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Whether the lock of an unfinished file or folder is free: its writer is gone."""
+    """Whether the writer of an unfinished file or folder is gone: its lock is free.
+
+    Where the file system has no locks, it is when nobody has touched it for a while.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -163,6 +166,10 @@ def _is_abandoned(path: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return _is_quiet(path)
     finally:
         os.close(descriptor)
     return True

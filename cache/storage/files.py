@@ -6,6 +6,7 @@ files of living ones by their `flock`, which the kernel releases with the proces
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -21,18 +22,29 @@ from numpy.typing import NDArray
 from cache.threads import for_each
 
 TEMPORARY_PREFIX = ".tmp-"
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+"""What `flock` fails with on a file system without locks."""
 _SYNCS_AT_ONCE = 4
 _PARTS_AT_ONCE = 512  # the system takes 1024 in one call
 
 Part = bytes | NDArray[np.uint8]
 
 
-def _lock(descriptor: int) -> bool:
-    """Whether the lock was free and the file is still in its folder."""
+def _lock(descriptor: int, *, without_locks: bool) -> bool:
+    """Whether the lock was free and the file is still in its folder.
+
+    Args:
+        descriptor: of a file or folder.
+        without_locks: the answer on a file system that has none, as some of clusters.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return without_locks
     return os.fstat(descriptor).st_nlink > 0
 
 
@@ -46,7 +58,7 @@ def _create_temporary(path: Path) -> tuple[Path, int]:
         temporary = _temporary_name(path)
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
         # A sweeper may hold the lock between these two calls; it removes the file, we take another.
-        if _lock(descriptor):
+        if _lock(descriptor, without_locks=True):
             return temporary, descriptor
         os.close(descriptor)
 
@@ -58,7 +70,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
         temporary = _temporary_name(path)
         temporary.mkdir(parents=True)
         descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
-        if _lock(descriptor):
+        if _lock(descriptor, without_locks=True):
             break
         os.close(descriptor)
     try:
@@ -149,7 +161,8 @@ def sweep_leftovers(folder: Path, name_starts: str = "") -> None:
         with suppress(FileNotFoundError):  # its writer, or another sweeper, was faster
             descriptor = os.open(entry.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                if _lock(descriptor):
+                # Where nobody can tell, they stay: `posecache cache gc` goes by their age.
+                if _lock(descriptor, without_locks=False):
                     if entry.is_dir():
                         shutil.rmtree(entry.path)
                     else:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import time
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from cache import CacheError, garbage
 from cache.garbage import find_leftovers, remove_leftovers
-from cache.storage.files import _create_temporary, temporary_folder
+from cache.storage.files import NO_LOCKS, _create_temporary, temporary_folder
 from tests.test_cache.factory import make_chunk, make_spec, open_writer, store_bytes, write_store
 
 SPEC = make_spec(18)
@@ -121,3 +123,33 @@ def test_nothing_else_is_ever_listed(root: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_folder_that_is_not_there_is_an_error(root: Path) -> None:
     with pytest.raises(CacheError, match="no folder"):
         find_leftovers(root / "none")
+
+
+@pytest.mark.parametrize("number", NO_LOCKS)
+def test_a_disk_without_locks_is_written_and_loses_what_nobody_has_touched_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    write_store(tmp_path / "a.zarr", SPEC, [0, 2])
+    left = tmp_path / "a.zarr" / "commit" / ".tmp-c.1-0123456789abcdef"
+    left.write_bytes(b"half")
+    with open_writer(tmp_path / "a.zarr", SPEC):
+        assert left.exists()  # its writer may be alive: nobody can tell
+    assert find_leftovers(tmp_path) == []
+    later(monkeypatch)
+    assert remove_leftovers(find_leftovers(tmp_path)) != []
+    assert not left.exists()
+
+
+def test_another_error_of_a_lock_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(OSError, match="input/output error"):
+        write_store(tmp_path / "a.zarr", SPEC, [0])

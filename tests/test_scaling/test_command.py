@@ -9,9 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from stages.extract.datasets.synthetic.dataset import Synthetic
 from tests.test_cache.factory import store_bytes
+from tests.test_pipeline.commands import CommandLine
 from tests.test_scaling.clusters import ROOT, ended, started
 
 pytestmark = pytest.mark.slow
@@ -151,8 +155,6 @@ def _alive(group: int) -> bool:
 def test_a_worker_of_another_version_is_refused_with_both_numbers(
     address: str, tmp_path: Path
 ) -> None:
-    import numpy as np
-
     process = started("-c", OLDER, address, "--no-nanny", "--nthreads", "1", "--no-dashboard")
     try:
         result = ran(tmp_path, "--scheduler", address)
@@ -265,3 +267,30 @@ def test_job_array_without_a_shared_disk_merges_to_the_same_bytes(
     merge = [sys.executable, "-m", "pipeline", "cache", "merge", *stores, "--out", str(out)]
     subprocess.run(merge, check=True, cwd=ROOT)
     assert store_bytes(out) == reference
+
+
+def test_a_failed_chunk_ends_the_command_with_its_rows_and_the_next_one_does_only_that(
+    reference: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    load_image = Synthetic.load_image
+
+    def broken(self: Synthetic, row: int) -> NDArray[np.uint8]:
+        if row == 30:
+            raise ConnectionResetError("planted")
+        return load_image(self, row)
+
+    posecache = CommandLine(monkeypatch, capsys)
+    words = command(tmp_path, "--workers", "1", "--set", "extract.loader_workers=0")[3:]
+    with monkeypatch.context() as patched:
+        patched.setattr(Synthetic, "load_image", broken)
+        ended = posecache(*words)
+    assert ended.code == 3
+    assert "chunk 3 (rows 24-31): ConnectionResetError: planted" in ended.err
+    assert len(commits(tmp_path)) == 9
+    ended = posecache(*words)
+    assert ended.code == 0
+    assert "9 chunks kept, 1 written" in ended.out
+    assert store_bytes(next(tmp_path.glob("*.zarr"))) == reference
