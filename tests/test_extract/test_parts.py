@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import threading
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from stages.extract.datasets import FrameError
 from stages.extract.datasets.human36m import Human36m
 from stages.extract.tasks import ExtractRequest, extract_chunk
 from tests.test_cache.factory import store_bytes
-from tests.test_extract.studio import DotDetector
+from tests.test_extract.studio import DotDetector, write_layout
 
 CONFIG = ExtractConfig(batch_size=4, shard_rows=2)  # 9 rows: five chunks, the last one shorter
 CROP = CropConfig()
@@ -40,10 +41,18 @@ def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
+@pytest.fixture(scope="module")
+def whole_made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of one pass over the whole dataset, which no test changes."""
+    root = tmp_path_factory.mktemp("whole")
+    write_layout(root / "tiny")  # the same bytes every time
+    extract(Human36m(root / "tiny"), DotDetector(), CROP, root / "whole.zarr", CONFIG)
+    return root / "whole.zarr"
+
+
 @pytest.fixture
-def whole(dataset: Human36m, tmp_path: Path) -> Path:
-    extract(dataset, DotDetector(), CROP, tmp_path / "whole.zarr", CONFIG)
-    return tmp_path / "whole.zarr"
+def whole(whole_made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole_made, tmp_path / "whole.zarr"))
 
 
 def request_for(

@@ -169,13 +169,15 @@ def test_an_address_where_nobody_answers_says_what_to_start(
 def test_warnings_and_the_dashboard_are_said(
     layout: Path, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = CONFIG.model_copy(update={"scheduler": cluster, "shard_rows": 16})
+    config = CONFIG.model_copy(update={"scheduler": cluster})
     said = list[str]()
-    distribute(partial(Human36m, layout), tmp_path / "a.zarr", config, say=said.append)
+    run = partial(distribute, partial(Human36m, layout), tmp_path / "a.zarr", config)
+    run(say=said.append, seen=[ExtractProgress(0, 9, 0.0)], stop_after=0)
     assert said == []  # the scheduler of this test draws none
     monkeypatch.setattr(scheduler, "refuse_unfit", lambda *_, **__: ["two share a GPU"])
     monkeypatch.setattr(clusters, "_draws_dashboard", _yes)
-    distribute(partial(Human36m, layout), tmp_path / "b.zarr", config, say=said.append)
+    run(say=said.append, seen=[ExtractProgress(0, 9, 0.0)], stop_after=0)
+    assert committed(tmp_path / "a.zarr") == []
     assert said[0] == "two share a GPU"
     assert re.fullmatch(r"dashboard of the workers: http://127\.0\.0\.1:\d+/status", said[1])
     assert len(said) == 2
