@@ -84,8 +84,8 @@ def main() -> None:
     """Print and record frames per second by number of processes."""
     parser = arguments(__doc__)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--chunks", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--chunks", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=None, help="Where the stores are written.")
     chosen = parser.parse_args()
     num_chunks, repeats = (4, 1) if chosen.quick else (chosen.chunks, chosen.repeats)
