@@ -71,7 +71,7 @@ def without_sweeping(patch: Patch) -> None:
 
 def without_locks(patch: Patch) -> None:
     """Temporary files of living writers look like those of dead ones."""
-    patch.setattr(files, "_lock", lambda descriptor: os.fstat(descriptor).st_nlink > 0)
+    patch.setattr(files, "_lock", lambda descriptor, **_: os.fstat(descriptor).st_nlink > 0)
 
 
 def without_rename(patch: Patch) -> None:
