@@ -15,14 +15,14 @@ from cache.storage.files import temporary_folder
 def shared_mark(location: Location) -> Iterator[str | None]:
     """Yield a folder beside the store, there while the context lasts; None for a URL.
 
-    A URL means the same store everywhere. The folder's random name exists on no other disk, and
-    `posecache cache gc` finds it if this process is killed.
+    A URL means the same store everywhere. The folder's random name exists on no other disk. It is
+    one of the store's, so that the next writer of the store sweeps it if this process is killed.
     """
     folder = open_storage(location).folder
     if folder is None:
         yield None
         return
-    with temporary_folder(folder.with_suffix(".shared")) as mark:
+    with temporary_folder(folder.with_name(f"{folder.name}.shared")) as mark:
         yield str(mark)
 
 
