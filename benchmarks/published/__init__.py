@@ -1,0 +1,1 @@
+"""The baseline: Context-Aware PoseFormer as published, the frozen network in every step."""
