@@ -32,6 +32,7 @@ from stages.lift.prefetch import Prefetch, Source
 from stages.lift.residency import place_maps
 from stages.lift.samples import splits_of
 from stages.lift.state import TrainState
+from stages.lift.step import TrainStep
 
 CPU = torch.device("cpu")
 GOAL = 0.95
@@ -102,19 +103,13 @@ class Training:
         channels = tuple(level.channels for level in data.reader.levels.values())
         joints = data.reader.label_skeleton.num_joints
         model = build_lifter(lifter, level_channels=channels, num_joints=joints)
-        self.state = TrainState(model, build_optimizer(model, config), None)
+        state = TrainState(model, build_optimizer(model, config), None)
+        self.step = TrainStep(state, config, CPU, all_valid=bool(data.samples.valid.all()))
 
     def __call__(self) -> None:
         """Trains one pass over the steps."""
         steps = self.data.steps
-        *_, ended = run_epoch(
-            self.state,
-            self.data,
-            config=self.config,
-            device=CPU,
-            steps_per_epoch=steps,
-            num_steps=steps,
-        )
+        *_, ended = run_epoch(self.step, self.data, steps_per_epoch=steps, num_steps=steps)
         self.waits.append(ended.wait_fraction)
 
     def deliver(self) -> None:

@@ -70,11 +70,10 @@ def geometric_shifts(
     wide: cell = (x + 1) * W / 2, which in the frame of the op (-1 and 1 on the outermost cells) is
     x' = (x + 1) * W / (W - 1) - 1.
     """
+    # Axis by axis with plain numbers: a tensor of two would be sent to the device, and waited for.
+    x, y = (reference_points + 1).unbind(-1)
     shifts = [
-        (reference_points + 1)
-        / reference_points.new_tensor(
-            [max(size - 1, 1) for size in (level.shape[2], level.shape[1])]
-        )
+        torch.stack((x / max(level.shape[2] - 1, 1), y / max(level.shape[1] - 1, 1)), dim=-1)
         for level in levels
     ]
     return torch.stack(shifts, dim=1)[:, :, :, None, None]

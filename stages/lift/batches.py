@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from cache import CacheReader
 from stages.lift.config import DataConfig
@@ -48,7 +48,7 @@ class Batch:
             valid=self.valid.to(device, non_blocking=True),
         )
 
-    def lifted_by(self, model: nn.Module) -> Tensor:
+    def lifted_by(self, model: Callable[..., Tensor]) -> Tensor:
         """Returns what a lifter makes of the batch [B, J, 3]; scales go to it where there are."""
         scales = {} if self.scales is None else {"scales": self.scales}
         output: Tensor = model(self.keypoints_2d, self.reference_points, self.levels, **scales)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, Positiv
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Context = Literal["own", "shuffled", "none"]
 Difference = Literal["skeleton", "features", "keypoints"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 Residency = Literal["disk", "host", "device", "auto"]
 
 
@@ -75,6 +76,13 @@ class TrainConfig(FeedConfig, frozen=True):
     ema: Fraction | None = None
     """Decay per step of an exponential moving average of the weights, which is then what is
     evaluated and kept; `None`: the plain weights."""
+    precision: Precision = "float32"
+    """Arithmetic of the lifter in training: with `tf32` a GPU may round the factors of products;
+    `bfloat16` is automatic mixed precision. Weights, sampling points, losses and all metrics are
+    float32 in each; evaluation is float32."""
+    compile: bool = False
+    """Compile the lifter with `torch.compile`: pays on a GPU, in long runs; the first step takes up
+    to minutes."""
     select: Literal["best", "last"] = "best"
     """`best`: lowest validation MPJPE; `last`: the last epoch, where there is no validation."""
     eval_every: PositiveInt = 1

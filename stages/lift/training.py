@@ -38,6 +38,7 @@ from stages.lift.rundir import (
     write_log,
 )
 from stages.lift.state import TrainState
+from stages.lift.step import TrainStep
 from stages.lift.validation import validate
 
 
@@ -91,7 +92,7 @@ def train(
     """
     run_dir = Path(run_dir)
     check_splits(config, reader)
-    with open_run(run_dir), torch_settings(config.threads):
+    with open_run(run_dir), torch_settings(config.threads, tf32=config.precision == "tf32"):
         return _Training(config, lifter_config, reader, run_dir).run(progress)
 
 
@@ -119,6 +120,12 @@ class _Training:
         self.num_steps = self.num_epochs * self.steps_per_epoch
         average = None if config.ema is None else WeightAverage(model, decay=config.ema)
         self.state = TrainState(model, build_optimizer(model, config), average)
+        self.train_step = TrainStep(
+            self.state,
+            config,
+            self.device,
+            all_valid=bool(self.data.training.samples.valid.all()),
+        )
         self.description = RunDescription(
             train=config,
             lifter=lifter_config,
@@ -174,15 +181,13 @@ class _Training:
         return self.data.place(self.config, self.device, passes=passes, report=report)
 
     def _epoch(self, clock: Clock, placement: Placement, progress: Report | None) -> None:
-        state, config = self.state, self.config
+        state = self.state
         number = state.epoch + 1
         first_step = state.epoch * self.steps_per_epoch
         result = None
         for result in run_epoch(
-            state,
+            self.train_step,
             self.data.training,
-            config=config,
-            device=self.device,
             steps_per_epoch=self.steps_per_epoch,
             num_steps=self.num_steps,
         ):
