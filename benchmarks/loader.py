@@ -66,13 +66,21 @@ class Repeated(Steps):
 class Feed(LiftData):
     """The training rows of a store, so many steps of them."""
 
-    def __init__(self, reader: CacheReader, config: TrainConfig, *, steps: int) -> None:
+    def __init__(
+        self,
+        reader: CacheReader,
+        config: TrainConfig,
+        *,
+        steps: int,
+        device: torch.device = CPU,
+    ) -> None:
         super().__init__(
             reader,
             config.data.train_split,
             config=config.data,
             level_names=tuple(reader.levels),
             flipped=config.flip,
+            device=device,
         )
         self.steps = min(steps, len(self) // config.batch_size)
 
