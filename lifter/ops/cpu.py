@@ -1,17 +1,20 @@
 """deform_sample through the compiled kernel `cpu_kernel.c`; built when the project is installed.
 
-Reads maps in their stored dtype, stores nothing between the map and the sums, and shares the batch
-among as many threads as torch uses. Results do not depend on the number of threads.
+Reads maps in their stored dtype, stores nothing between the map and the sums, and shares the samples
+among as many threads as torch uses: torch's own OpenMP threads, because a second set of threads
+would wait for the first, which spins for a while after each of torch's operations. Results do not
+depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +26,8 @@ _DTYPES = {
     torch.uint8: 3,
     torch.int8: 4,
 }
+# Products of a weight and a channel that are worth waking one more thread.
+_PRODUCTS_PER_THREAD = 1 << 18
 
 
 class _Level(ctypes.Structure):
@@ -31,10 +36,25 @@ class _Level(ctypes.Structure):
     _fields_ = (
         ("map", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("dtype", "height", "width", "channels")),
-        *((name, ctypes.c_void_p) for name in ("reference", "offsets", "weights")),
-        *((name, ctypes.c_int64) for name in ("offsets_stride", "weights_stride")),
-        *((name, ctypes.c_int64) for name in ("joints", "heads", "points")),
-        *((name, ctypes.c_int64) for name in ("zeros", "align_corners")),
+        *((name, ctypes.c_void_p) for name in ("scale", "output", "grad")),
+    )
+
+
+class _Job(ctypes.Structure):
+    """`Job` of the kernel."""
+
+    _fields_ = (
+        ("levels", ctypes.POINTER(_Level)),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("batch", "num_levels", "joints", "heads", "points")
+            + ("zeros", "align_corners", "wide", "backward")
+        ),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("reference", "offsets", "weights", "offsets_grad", "weights_grad")
+        ),
+        ("next", ctypes.c_int64),
     )
 
 
@@ -51,6 +71,17 @@ def _kernel() -> ctypes.CDLL | None:
 def _wide() -> int:
     kernel = _kernel()
     return 0 if kernel is None else int(kernel.posecache_has_wide())
+
+
+@cache
+def _openmp() -> Any:
+    """Returns what runs a function in torch's OpenMP threads, or None where torch has none."""
+    return getattr(ctypes.CDLL(None), "GOMP_parallel", None)
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="deform-sample")
 
 
 def is_built() -> bool:
@@ -79,29 +110,16 @@ def sample_levels(
 ) -> list[Tensor]:
     """Returns L tensors [B, J, M, C_l] float32; arguments as `deform_sample`."""
     batch, _, joints, heads, _ = attention_weights.shape
-    kernel = _kernel()
-    assert kernel is not None
-    points = (reference_points.contiguous(), sampling_offsets.contiguous())
-    weights = attention_weights.contiguous()
-    outputs = []
-    for index, level in enumerate(levels):
-        output = torch.empty((batch, joints, heads, level.shape[-1]))
-        level = level.contiguous()  # kept until the kernel has run
-        call = _describe(index, level, *points, weights, padding, align_corners)
-
-        def run(
-            first: int, last: int, call: _Level = call, address: int = output.data_ptr()
-        ) -> None:
-            kernel.posecache_forward(
-                ctypes.byref(call),
-                ctypes.c_int64(first),
-                ctypes.c_int64(last),
-                ctypes.c_int64(_wide()),
-                ctypes.c_void_p(address),
-            )
-
-        _share(run, batch)
-        outputs.append(output * scales[index] if scales else output)
+    new = torch.empty if attention_weights.numel() else torch.zeros
+    outputs = [new((batch, joints, heads, level.shape[-1])) for level in levels]
+    _run(
+        levels,
+        (reference_points, sampling_offsets, attention_weights),
+        scales,
+        outputs=outputs,
+        padding=padding,
+        align_corners=align_corners,
+    )
     return outputs
 
 
@@ -119,86 +137,69 @@ def sample_levels_backward(
 
     `grads` are L tensors [B, J, M, C_l]; the other arguments are those of the forward pass.
     """
-    kernel = _kernel()
-    assert kernel is not None
-    points = (reference_points.contiguous(), sampling_offsets.contiguous())
-    weights = attention_weights.contiguous()
     offsets_grad = torch.empty(sampling_offsets.shape)
     weights_grad = torch.empty(attention_weights.shape)
-    for index, level in enumerate(levels):
-        grad = grads[index] * scales[index] if scales else grads[index]
-        grad = grad.float().contiguous()
-        level = level.contiguous()  # kept until the kernel has run
-        call = _describe(index, level, *points, weights, padding, align_corners)
-        addresses = (
-            grad.data_ptr(),
-            _level_address(offsets_grad, index),
-            _level_address(weights_grad, index),
-        )
-
-        def run(
-            first: int,
-            last: int,
-            call: _Level = call,
-            addresses: tuple[int, int, int] = addresses,
-        ) -> None:
-            kernel.posecache_backward(
-                ctypes.byref(call),
-                ctypes.c_int64(first),
-                ctypes.c_int64(last),
-                ctypes.c_int64(_wide()),
-                *(ctypes.c_void_p(address) for address in addresses),
-            )
-
-        _share(run, len(level))
+    _run(
+        levels,
+        (reference_points, sampling_offsets, attention_weights),
+        scales,
+        grads=[grad.float().contiguous() for grad in grads],
+        inputs_grads=(offsets_grad, weights_grad),
+        padding=padding,
+        align_corners=align_corners,
+    )
     return offsets_grad.sum(dim=(1, 3, 4)), offsets_grad, weights_grad
 
 
-def _describe(
-    index: int,
-    level: Tensor,
-    reference_points: Tensor,
-    sampling_offsets: Tensor,
-    attention_weights: Tensor,
+def _run(
+    levels: Sequence[Tensor],
+    inputs: tuple[Tensor, Tensor, Tensor],  # reference points, offsets, weights
+    scales: Sequence[Tensor],
+    *,
+    outputs: Sequence[Tensor] = (),  # forward
+    grads: Sequence[Tensor] = (),  # backward, with the next
+    inputs_grads: tuple[Tensor, Tensor] | None = None,
     padding: str,
     align_corners: bool,
-) -> _Level:
-    _, height, width, channels = level.shape
-    joints, heads, points = attention_weights.shape[2:]
-    return _Level(
-        level.data_ptr(),
-        _DTYPES[level.dtype],
-        height,
-        width,
-        channels,
-        reference_points.data_ptr(),
-        _level_address(sampling_offsets, index),
-        _level_address(attention_weights, index),
-        sampling_offsets.stride(0),
-        attention_weights.stride(0),
-        joints,
-        heads,
-        points,
-        int(padding == "zeros"),
-        int(align_corners),
+) -> None:
+    # What the kernel reads is kept here until it has run.
+    maps = [level.contiguous() for level in levels]
+    factors = [scale.float().contiguous() for scale in scales]
+    reference, offsets, weights = (tensor.contiguous() for tensor in inputs)
+    described = (_Level * len(maps))(
+        *(
+            _Level(
+                level.data_ptr(),
+                _DTYPES[level.dtype],
+                *level.shape[1:],
+                factors[index].data_ptr() if factors else None,
+                outputs[index].data_ptr() if outputs else None,
+                grads[index].data_ptr() if grads else None,
+            )
+            for index, level in enumerate(maps)
+        )
     )
+    batch, num_levels, joints, heads, points = weights.shape
+    job = _Job(
+        described,
+        *(batch, num_levels, joints, heads, points),
+        *(padding == "zeros", align_corners, _wide(), inputs_grads is not None),
+        *(tensor.data_ptr() for tensor in (reference, offsets, weights)),
+        *(tensor.data_ptr() for tensor in inputs_grads or ()),
+    )
+    products = weights.numel() // num_levels * 4 * sum(level.shape[-1] for level in maps)
+    _share(job, min(torch.get_num_threads(), batch * num_levels, products // _PRODUCTS_PER_THREAD))
 
 
-def _level_address(tensor: Tensor, index: int) -> int:
-    """Address of `tensor[:, index]`; all samples of a level are one stride apart."""
-    return tensor.data_ptr() + index * tensor.stride(1) * tensor.element_size()
-
-
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="deform-sample")
-
-
-def _share(run: Callable[[int, int], None], batch: int) -> None:
-    """Calls `run(first, last)` over the batch, in parallel parts; the kernel releases the GIL."""
-    parts = min(torch.get_num_threads(), batch)
-    if parts <= 1:
-        run(0, batch)
-        return
-    bounds = [batch * part // parts for part in range(parts + 1)]
-    list(_threads(parts).map(run, bounds[:-1], bounds[1:]))
+def _share(job: _Job, threads: int) -> None:
+    """Does the job in so many threads, outside Python's lock."""
+    kernel = _kernel()
+    assert kernel is not None
+    if threads <= 1:
+        kernel.posecache_work(ctypes.byref(job))
+    elif (run := _openmp()) is not None:
+        work = ctypes.cast(kernel.posecache_work, ctypes.c_void_p)
+        run(work, ctypes.byref(job), ctypes.c_uint(threads), ctypes.c_uint(0))
+    else:
+        pool = _threads(threads)
+        list(pool.map(lambda _: kernel.posecache_work(ctypes.byref(job)), range(threads)))

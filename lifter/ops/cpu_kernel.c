@@ -1,51 +1,86 @@
 /* deform_sample on the CPU: gather, bilinear blend, attention and the sum over K in one pass.
  *
- * The specification is lifter/ops/reference.py, whose formulas and order of operations this follows.
- * Per level: map [B, H, W, C], reference points [B, J, 2], offsets [B, J, M, K, 2] and weights
- * [B, J, M, K] with a stride between samples (they are slices of tensors over levels), outputs
- * [B, J, M, C]. Nothing is allocated; rows [first, last) of the batch are done, so that callers can
- * share a batch among threads. Plain C without Python's headers; loaded through ctypes.
+ * The specification is lifter/ops/reference.py. A job is a whole call: all levels of a pyramid, with
+ * maps [B, H, W, C], reference points [B, J, 2], offsets [B, L, J, M, K, 2], weights [B, L, J, M, K]
+ * and outputs [B, J, M, C]. Threads take units (one sample of one level) from it until none is left;
+ * a unit is done by one thread in a fixed order, so results do not depend on their number. Nothing
+ * is allocated. Plain C without Python's headers; loaded through ctypes.
  */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-enum { F32, F16, BF16, U8, I8 };
+enum { F32, F16, BF16, U8, I8, NUM_DTYPES };
 
 typedef struct {
     const void *map;
     int64_t dtype, height, width, channels;
-    const float *reference, *offsets, *weights;
-    int64_t offsets_stride, weights_stride; /* floats between two samples */
-    int64_t joints, heads, points;
-    int64_t zeros, align_corners;
+    const float *scale; /* [C], multiplies the sums; NULL for none */
+    float *output;      /* forward: [B, J, M, C] */
+    const float *grad;  /* backward: [B, J, M, C] */
 } Level;
 
 typedef struct {
-    int64_t cell[2];
-    float share[2], exists[2], slope;
+    const Level *levels;
+    int64_t batch, num_levels, joints, heads, points;
+    int64_t zeros, align_corners, wide, backward;
+    const float *reference, *offsets, *weights;
+    float *offsets_grad, *weights_grad; /* backward: shaped like offsets and weights */
+    int64_t next;                       /* the next unit to take */
+} Job;
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#define HAS_WIDE 1
+#define WIDE __attribute__((target("avx2,fma,f16c")))
+#else
+#define HAS_WIDE 0
+#endif
+
+/* ---- Where points lie: done for many points at once, a loop per line, for vector registers. ---- */
+
+enum { MANY = 64 }; /* points at a time */
+
+typedef struct {
+    float share[2][MANY];  /* of the lower and the upper cell */
+    float exists[2][MANY]; /* 0 for a cell outside under zeros padding */
+    float slope[MANY];     /* d cell / d point, 0 where the point is held at the border */
+    int32_t cell[2][MANY]; /* clamped into the map */
 } Axis;
 
-static inline __attribute__((always_inline)) Axis locate(float point, int64_t size, int zeros, int align_corners)
+INLINE void locate(const float *points, int64_t count, int64_t size, int64_t zeros,
+                   int64_t align_corners, Axis *axis)
 {
-    Axis axis;
     float last = (float)(size - 1), step = align_corners ? last / 2 : (float)size / 2;
-    float cell = (point + 1) * step - (align_corners ? 0.0f : 0.5f);
+    float shift = align_corners ? 0.0f : 0.5f;
     float low = zeros ? -1.0f : 0.0f, high = zeros ? (float)size : last;
-    float held = cell < low ? low : cell > high ? high : cell; /* what is not a number stays so */
-    int free = zeros ? cell >= low && cell <= high : cell > low && cell < high;
-    float first = floorf(held);
-    int64_t left = isnan(first) ? 0 : (int64_t)first;
-    axis.share[1] = held - first;
-    axis.share[0] = 1 - axis.share[1];
-    axis.slope = free ? step : 0.0f;
-    for (int side = 0; side < 2; side++) {
-        int64_t place = left + side;
-        axis.exists[side] = !zeros || (place >= 0 && place < size) ? 1.0f : 0.0f;
-        axis.cell[side] = place < 0 ? 0 : place >= size ? size - 1 : place;
+    int32_t end = (int32_t)size - 1, border = !zeros;
+    for (int64_t n = 0; n < count; n++) {
+        float cell = (points[n] + 1) * step - shift;
+        float held = cell < low ? low : cell > high ? high : cell; /* NaN stays NaN */
+        float first = floorf(held);
+        int32_t left = (int32_t)(first == first ? first : 0.0f), right = left + 1;
+        int32_t free_inside = (cell > low) & (cell < high);
+        int32_t free = border ? free_inside : (cell >= low) & (cell <= high);
+        axis->slope[n] = free ? step : 0.0f;
+        axis->share[1][n] = held - first;
+        axis->share[0][n] = 1 - (held - first);
+        axis->exists[0][n] = border | ((left >= 0) & (left <= end)) ? 1.0f : 0.0f;
+        axis->exists[1][n] = border | ((right >= 0) & (right <= end)) ? 1.0f : 0.0f;
+        axis->cell[0][n] = left < 0 ? 0 : left > end ? end : left;
+        axis->cell[1][n] = right < 0 ? 0 : right > end ? end : right;
     }
-    return axis;
 }
+
+/* ---- The two sums over channels, per dtype: `rows` counts rows of C channels. ---- */
+
+/* out[c] = scale[c] * (old + sum_i mix[i] * row_i[c]); `old` is 0 in the `first` part of a sum. */
+typedef void Blend(const void *map, int64_t channels, const int32_t *rows, const float *mix,
+                   int64_t count, int first, const float *scale, float *out);
+/* dots[i] = sum_c grad[c] * scale[c] * row_i[c], for `count` rows, a multiple of four. */
+typedef void Dots(const void *map, int64_t channels, const int32_t *rows, int64_t count,
+                  const float *grad, const float *scale, float *dots);
 
 static float half_to_float(uint16_t half)
 {
@@ -77,10 +112,42 @@ static float bfloat_to_float(uint16_t half)
 #define LOAD1_u8(p) ((float)*(p))
 #define LOAD1_i8(p) ((float)*(p))
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-#define HAS_WIDE 1
-#define WIDE __attribute__((target("avx2,fma,f16c")))
+#define BLEND_REST(T, LOAD1)                                                                       \
+    for (; c < channels; c++) {                                                                    \
+        float sum = first ? 0 : out[c];                                                            \
+        for (int64_t i = 0; i < count; i++)                                                        \
+            sum += mix[i] * LOAD1((const T *)map + rows[i] * channels + c);                        \
+        out[c] = scale ? sum * scale[c] : sum;                                                     \
+    }
+#define DOTS_REST(T, LOAD1)                                                                        \
+    for (; c < channels; c++) {                                                                    \
+        float g = scale ? grad[c] * scale[c] : grad[c];                                            \
+        for (int64_t i = 0; i < count; i++)                                                        \
+            dots[i] += g * LOAD1((const T *)map + rows[i] * channels + c);                         \
+    }
+
+#define DEFINE_PLAIN(NAME, T)                                                                      \
+    static void blend_##NAME(const void *map, int64_t channels, const int32_t *rows,               \
+                             const float *mix, int64_t count, int first, const float *scale,       \
+                             float *out)                                                           \
+    {                                                                                              \
+        int64_t c = 0;                                                                             \
+        BLEND_REST(T, LOAD1_##NAME)                                                                \
+    }                                                                                              \
+    static void dots_##NAME(const void *map, int64_t channels, const int32_t *rows, int64_t count, \
+                            const float *grad, const float *scale, float *dots)                    \
+    {                                                                                              \
+        int64_t c = 0;                                                                             \
+        for (int64_t i = 0; i < count; i++)                                                        \
+            dots[i] = 0;                                                                           \
+        DOTS_REST(T, LOAD1_##NAME)                                                                 \
+    }
+
+#define FOR_EACH_DTYPE(DO)                                                                         \
+    DO(f32, float) DO(f16, uint16_t) DO(bf16, uint16_t) DO(u8, uint8_t) DO(i8, int8_t)
+FOR_EACH_DTYPE(DEFINE_PLAIN)
+
+#if HAS_WIDE
 #define LOAD8_f32(p) _mm256_loadu_ps(p)
 #define LOAD8_f16(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p)))
 #define LOAD8_bf16(p)                                                                              \
@@ -89,132 +156,160 @@ static float bfloat_to_float(uint16_t half)
 #define LOAD8_u8(p) _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p))))
 #define LOAD8_i8(p) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p))))
 
-WIDE static float sum8(__m256 v)
+/* N registers of 8 channels stay in the processor through all rows of a sum. */
+#define WIDE_BLEND(T, LOAD8, N)                                                                    \
+    for (; c + 8 * N <= channels; c += 8 * N) {                                                    \
+        __m256 sums[N];                                                                            \
+        for (int v = 0; v < N; v++)                                                                \
+            sums[v] = first ? _mm256_setzero_ps() : _mm256_loadu_ps(out + c + 8 * v);              \
+        for (int64_t i = 0; i < count; i++) {                                                      \
+            const T *row = (const T *)map + rows[i] * channels + c;                                \
+            __m256 share = _mm256_set1_ps(mix[i]);                                                 \
+            for (int v = 0; v < N; v++)                                                            \
+                sums[v] = _mm256_fmadd_ps(share, LOAD8(row + 8 * v), sums[v]);                     \
+        }                                                                                          \
+        for (int v = 0; v < N; v++) {                                                              \
+            if (scale)                                                                             \
+                sums[v] = _mm256_mul_ps(sums[v], _mm256_loadu_ps(scale + c + 8 * v));              \
+            _mm256_storeu_ps(out + c + 8 * v, sums[v]);                                            \
+        }                                                                                          \
+    }
+
+/* The sums of four registers, in order. */
+WIDE INLINE __m128 sums_of(const __m256 *v)
 {
-    __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
-    return _mm_cvtss_f32(_mm_add_ss(half, _mm_shuffle_ps(half, half, 1)));
+    __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    return _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1));
 }
 
-#define WIDE_BLEND(T, LOAD8)                                                                       \
-    for (; c + 8 <= channels; c += 8) {                                                            \
-        __m256 sum = _mm256_loadu_ps(out + c);                                                     \
-        for (int i = 0; i < 4; i++)                                                                \
-            sum = _mm256_fmadd_ps(_mm256_set1_ps(mix[i]), LOAD8(rows[i] + c), sum);                \
-        _mm256_storeu_ps(out + c, sum);                                                            \
-    }
-#define WIDE_DOTS(T, LOAD8)                                                                        \
-    __m256 sums[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),               \
-                      _mm256_setzero_ps()};                                                        \
-    for (; c + 8 <= channels; c += 8) {                                                            \
-        __m256 g = _mm256_loadu_ps(grad + c);                                                      \
-        for (int i = 0; i < 4; i++)                                                                \
-            sums[i] = _mm256_fmadd_ps(g, LOAD8(rows[i] + c), sums[i]);                             \
-    }                                                                                              \
-    for (int i = 0; i < 4; i++)                                                                    \
-        dots[i] = sum8(sums[i]);
-#else
-#define HAS_WIDE 0
-#endif
-#define PLAIN_BLEND(T, LOAD8)
-#define PLAIN_DOTS(T, LOAD8)                                                                       \
-    for (int i = 0; i < 4; i++)                                                                    \
-        dots[i] = 0;
-
-/* The two passes for one dtype T of the map, with or without 8-wide instructions. */
-#define DEFINE_PASSES(NAME, ATTRIBUTE, T, LOAD1, LOAD8, BLEND, DOTS)                               \
-    ATTRIBUTE static void forward_##NAME(const Level *l, int64_t first, int64_t last, float *out)  \
-    {                                                                                              \
-        int64_t channels = l->channels;                                                            \
-        for (int64_t b = first; b < last; b++)                                                     \
-            for (int64_t j = 0; j < l->joints; j++)                                                \
-                for (int64_t m = 0; m < l->heads; m++) {                                           \
-                    int64_t head = (b * l->joints + j) * l->heads + m;                             \
-                    float *to = out + head * channels;                                             \
-                    memset(to, 0, (size_t)channels * sizeof(float));                               \
-                    for (int64_t k = 0; k < l->points; k++) {                                      \
-                        int64_t n = (j * l->heads + m) * l->points + k;                            \
-                        const T *rows[4];                                                          \
-                        float mix[4], *out = to;                                                   \
-                        float weight = l->weights[b * l->weights_stride + n];                      \
-                        const float *offset = l->offsets + b * l->offsets_stride + 2 * n;          \
-                        const float *at = l->reference + 2 * (b * l->joints + j);                  \
-                        Axis x = locate(at[0] + offset[0], l->width, (int)l->zeros,                \
-                                        (int)l->align_corners);                                    \
-                        Axis y = locate(at[1] + offset[1], l->height, (int)l->zeros,               \
-                                        (int)l->align_corners);                                    \
-                        for (int i = 0; i < 4; i++) {                                              \
-                            int v = i >> 1, h = i & 1;                                             \
-                            rows[i] = (const T *)l->map +                                          \
-                                      ((b * l->height + y.cell[v]) * l->width + x.cell[h]) *       \
-                                          channels;                                                \
-                            mix[i] = y.share[v] * x.share[h] * y.exists[v] * x.exists[h] * weight; \
-                        }                                                                          \
-                        int64_t c = 0;                                                             \
-                        BLEND(T, LOAD8)                                                            \
-                        for (; c < channels; c++)                                                  \
-                            out[c] += mix[0] * LOAD1(rows[0] + c) + mix[1] * LOAD1(rows[1] + c) +  \
-                                      mix[2] * LOAD1(rows[2] + c) + mix[3] * LOAD1(rows[3] + c);   \
-                    }                                                                              \
-                }                                                                                  \
-    }                                                                                              \
-    ATTRIBUTE static void backward_##NAME(const Level *l, int64_t first, int64_t last,             \
-                                          const float *grads, float *offsets_grad,                 \
-                                          float *weights_grad)                                     \
-    {                                                                                              \
-        int64_t channels = l->channels;                                                            \
-        for (int64_t b = first; b < last; b++)                                                     \
-            for (int64_t j = 0; j < l->joints; j++)                                                \
-                for (int64_t m = 0; m < l->heads; m++) {                                           \
-                    const float *grad = grads + ((b * l->joints + j) * l->heads + m) * channels;   \
-                    for (int64_t k = 0; k < l->points; k++) {                                      \
-                        int64_t n = (j * l->heads + m) * l->points + k;                            \
-                        const T *rows[4];                                                          \
-                        float dots[4];                                                             \
-                        float weight = l->weights[b * l->weights_stride + n];                      \
-                        int64_t place = b * l->offsets_stride + 2 * n;                             \
-                        const float *at = l->reference + 2 * (b * l->joints + j);                  \
-                        Axis x = locate(at[0] + l->offsets[place], l->width, (int)l->zeros,        \
-                                        (int)l->align_corners);                                    \
-                        Axis y = locate(at[1] + l->offsets[place + 1], l->height, (int)l->zeros,   \
-                                        (int)l->align_corners);                                    \
-                        for (int i = 0; i < 4; i++)                                                \
-                            rows[i] = (const T *)l->map + ((b * l->height + y.cell[i >> 1]) *      \
-                                                               l->width +                          \
-                                                           x.cell[i & 1]) *                        \
-                                                              channels;                            \
-                        int64_t c = 0;                                                             \
-                        DOTS(T, LOAD8)                                                             \
-                        for (; c < channels; c++)                                                  \
-                            for (int i = 0; i < 4; i++)                                            \
-                                dots[i] += grad[c] * LOAD1(rows[i] + c);                           \
-                        for (int i = 0; i < 4; i++)                                                \
-                            dots[i] *= y.exists[i >> 1] * x.exists[i & 1];                         \
-                        float top = dots[0] * x.share[0] + dots[1] * x.share[1];                   \
-                        float bottom = dots[2] * x.share[0] + dots[3] * x.share[1];                \
-                        float left = dots[0] * y.share[0] + dots[2] * y.share[1];                  \
-                        float right = dots[1] * y.share[0] + dots[3] * y.share[1];                 \
-                        weights_grad[b * l->weights_stride + n] =                                  \
-                            top * y.share[0] + bottom * y.share[1];                                \
-                        offsets_grad[place] = (right - left) * x.slope * weight;                   \
-                        offsets_grad[place + 1] = (bottom - top) * y.slope * weight;               \
-                    }                                                                              \
-                }                                                                                  \
+/* N rows at a time share what is read of the gradient, and hide each other's waiting. */
+#define WIDE_DOTS(T, LOAD8, N)                                                                     \
+    for (; done + N <= count; done += N) {                                                         \
+        const T *row[N];                                                                           \
+        __m256 sums[N];                                                                            \
+        for (int i = 0; i < N; i++) {                                                              \
+            row[i] = (const T *)map + rows[done + i] * channels;                                   \
+            sums[i] = _mm256_setzero_ps();                                                         \
+        }                                                                                          \
+        for (c = 0; c + 8 <= channels; c += 8) {                                                   \
+            __m256 g = _mm256_loadu_ps(grad + c);                                                  \
+            if (scale)                                                                             \
+                g = _mm256_mul_ps(g, _mm256_loadu_ps(scale + c));                                  \
+            for (int i = 0; i < N; i++)                                                            \
+                sums[i] = _mm256_fmadd_ps(g, LOAD8(row[i] + c), sums[i]);                          \
+        }                                                                                          \
+        for (int i = 0; i < N; i += 4)                                                             \
+            _mm_storeu_ps(dots + done + i, sums_of(sums + i));                                     \
     }
 
-#define FOR_EACH_DTYPE(DO)                                                                         \
-    DO(f32, float) DO(f16, uint16_t) DO(bf16, uint16_t) DO(u8, uint8_t) DO(i8, int8_t)
-
-#define DEFINE_PLAIN(NAME, T)                                                                      \
-    DEFINE_PASSES(NAME##_plain, , T, LOAD1_##NAME, none, PLAIN_BLEND, PLAIN_DOTS)
-FOR_EACH_DTYPE(DEFINE_PLAIN)
-
-#if HAS_WIDE
 #define DEFINE_WIDE(NAME, T)                                                                       \
-    DEFINE_PASSES(NAME##_wide, WIDE, T, LOAD1_##NAME, LOAD8_##NAME, WIDE_BLEND, WIDE_DOTS)
+    WIDE static void blend_wide_##NAME(const void *map, int64_t channels, const int32_t *rows,     \
+                                       const float *mix, int64_t count, int first,                 \
+                                       const float *scale, float *out)                             \
+    {                                                                                              \
+        int64_t c = 0;                                                                             \
+        WIDE_BLEND(T, LOAD8_##NAME, 4)                                                             \
+        WIDE_BLEND(T, LOAD8_##NAME, 1)                                                             \
+        BLEND_REST(T, LOAD1_##NAME)                                                                \
+    }                                                                                              \
+    WIDE static void dots_wide_##NAME(const void *map, int64_t channels, const int32_t *rows,      \
+                                      int64_t count, const float *grad, const float *scale,        \
+                                      float *dots)                                                 \
+    {                                                                                              \
+        int64_t c = 0, done = 0;                                                                   \
+        WIDE_DOTS(T, LOAD8_##NAME, 8)                                                              \
+        WIDE_DOTS(T, LOAD8_##NAME, 4)                                                              \
+        c = channels & ~(int64_t)7;                                                                \
+        DOTS_REST(T, LOAD1_##NAME)                                                                 \
+    }
 FOR_EACH_DTYPE(DEFINE_WIDE)
 #endif
 
+#define NAMED(PREFIX) {PREFIX##f32, PREFIX##f16, PREFIX##bf16, PREFIX##u8, PREFIX##i8}
+static const int64_t size_of[NUM_DTYPES] = {4, 2, 2, 1, 1};
+
+/* ---- One unit: a sample of a level, MANY points at a time. ---- */
+
+INLINE void do_unit(const Job *job, int64_t unit, Blend *const *blends, Dots *const *dot_products)
+{
+    int64_t b = unit / job->num_levels, l = unit % job->num_levels;
+    const Level *level = job->levels + l;
+    int64_t channels = level->channels, width = level->width;
+    int64_t per_joint = job->heads * job->points, all = job->joints * per_joint;
+    int64_t start = (b * job->num_levels + l) * all;
+    const float *weights = job->weights + start, *offsets = job->offsets + 2 * start;
+    const float *reference = job->reference + b * job->joints * 2;
+    int64_t sums = b * job->joints * job->heads; /* the sample's first */
+    int64_t row_bytes = channels * size_of[level->dtype];
+    const char *map = (const char *)level->map + b * level->height * width * row_bytes;
+    float x_points[MANY], y_points[MANY], mix[4 * MANY], dots[4 * MANY];
+    int32_t rows[4 * MANY];
+    Axis x, y;
+    for (int64_t done = 0; done < all; done += MANY) {
+        int64_t count = all - done < MANY ? all - done : MANY;
+        for (int64_t n = 0; n < count; n++) {
+            int64_t p = done + n, j = p / per_joint;
+            x_points[n] = reference[2 * j] + offsets[2 * p];
+            y_points[n] = reference[2 * j + 1] + offsets[2 * p + 1];
+        }
+        locate(x_points, count, width, job->zeros, job->align_corners, &x);
+        locate(y_points, count, level->height, job->zeros, job->align_corners, &y);
+        for (int64_t n = 0; n < count; n++)
+            for (int i = 0; i < 4; i++) {
+                rows[4 * n + i] = y.cell[i >> 1][n] * (int32_t)width + x.cell[i & 1][n];
+                mix[4 * n + i] = y.share[i >> 1][n] * x.share[i & 1][n] * y.exists[i >> 1][n] *
+                                 x.exists[i & 1][n] * weights[done + n];
+            }
+        for (int64_t i = 0; i < 4 * count; i++)
+            __builtin_prefetch(map + rows[i] * row_bytes);
+        for (int64_t n = 0, here; n < count; n += here) { /* the points of one sum, or some of them */
+            int64_t p = done + n, k = p % job->points;
+            int64_t place = (sums + p / job->points) * channels;
+            here = job->points - k < count - n ? job->points - k : count - n;
+            if (job->backward)
+                dot_products[level->dtype](map, channels, rows + 4 * n, 4 * here,
+                                           level->grad + place, level->scale, dots + 4 * n);
+            else
+                blends[level->dtype](map, channels, rows + 4 * n, mix + 4 * n, 4 * here, k == 0,
+                                     k + here == job->points ? level->scale : 0,
+                                     level->output + place);
+        }
+        if (!job->backward)
+            continue;
+        float *weights_grad = job->weights_grad + start + done;
+        float *offsets_grad = job->offsets_grad + 2 * (start + done);
+        for (int64_t n = 0; n < count; n++) {
+            float *d = dots + 4 * n;
+            for (int i = 0; i < 4; i++)
+                d[i] *= y.exists[i >> 1][n] * x.exists[i & 1][n];
+            float top = d[0] * x.share[0][n] + d[1] * x.share[1][n];
+            float bottom = d[2] * x.share[0][n] + d[3] * x.share[1][n];
+            float left = d[0] * y.share[0][n] + d[2] * y.share[1][n];
+            float right = d[1] * y.share[0][n] + d[3] * y.share[1][n];
+            weights_grad[n] = top * y.share[0][n] + bottom * y.share[1][n];
+            offsets_grad[2 * n] = (right - left) * x.slope[n] * weights[done + n];
+            offsets_grad[2 * n + 1] = (bottom - top) * y.slope[n] * weights[done + n];
+        }
+    }
+}
+
+static void do_plain(const Job *job, int64_t unit)
+{
+    static Blend *const blends[] = NAMED(blend_);
+    static Dots *const dot_products[] = NAMED(dots_);
+    do_unit(job, unit, blends, dot_products);
+}
+
+#if HAS_WIDE
+WIDE static void do_wide(const Job *job, int64_t unit)
+{
+    static Blend *const blends[] = NAMED(blend_wide_);
+    static Dots *const dot_products[] = NAMED(dots_wide_);
+    do_unit(job, unit, blends, dot_products);
+}
+#endif
+
+/* Whether this processor has the 8-wide instructions. */
 int posecache_has_wide(void)
 {
 #if HAS_WIDE
@@ -225,34 +320,18 @@ int posecache_has_wide(void)
 #endif
 }
 
-#define PICK(PASS, SUFFIX, ...)                                                                    \
-    switch (level->dtype) {                                                                        \
-    case F32: PASS##_f32_##SUFFIX(__VA_ARGS__); break;                                             \
-    case F16: PASS##_f16_##SUFFIX(__VA_ARGS__); break;                                             \
-    case BF16: PASS##_bf16_##SUFFIX(__VA_ARGS__); break;                                           \
-    case U8: PASS##_u8_##SUFFIX(__VA_ARGS__); break;                                               \
-    default: PASS##_i8_##SUFFIX(__VA_ARGS__); break;                                               \
-    }
-
-void posecache_forward(const Level *level, int64_t first, int64_t last, int64_t wide, float *out)
+/* Does units of the job until none is left; for any number of threads at once. */
+void posecache_work(void *argument)
 {
+    Job *job = argument;
+    int64_t unit, count = job->batch * job->num_levels;
+    while ((unit = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED)) < count) {
 #if HAS_WIDE
-    if (wide) {
-        PICK(forward, wide, level, first, last, out)
-        return;
-    }
+        if (job->wide) {
+            do_wide(job, unit);
+            continue;
+        }
 #endif
-    PICK(forward, plain, level, first, last, out)
-}
-
-void posecache_backward(const Level *level, int64_t first, int64_t last, int64_t wide,
-                        const float *grads, float *offsets_grad, float *weights_grad)
-{
-#if HAS_WIDE
-    if (wide) {
-        PICK(backward, wide, level, first, last, grads, offsets_grad, weights_grad)
-        return;
+        do_plain(job, unit);
     }
-#endif
-    PICK(backward, plain, level, first, last, grads, offsets_grad, weights_grad)
 }
