@@ -20,7 +20,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # The stamp is named after the contents of the files that decide what is installed: a new commit that
 # leaves them alone installs nothing, and a checkout that changes them does.
-KERNELS := cache/maps/gather.c lifter/ops/cpu_kernel.c
+KERNELS := cache/maps/gather.c lifter/ops/cpu_kernel.c lifter/ops/cpu_rows.h
 KEY := $(shell cat pyproject.toml constraints.txt $(KERNELS) | sha256sum | cut -c1-12)
 STAMP := $(VENV)/.posecache-$(KEY)
 DEV_STAMP := $(VENV)/.posecache-dev-$(KEY)

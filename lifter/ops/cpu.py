@@ -1,9 +1,9 @@
 """deform_sample through the compiled kernel `cpu_kernel.c`; built when the project is installed.
 
-Reads maps in their stored dtype, stores nothing between the map and the sums, and shares the samples
-among as many threads as torch uses: torch's own OpenMP threads, because a second set of threads
-would wait for the first, which spins for a while after each of torch's operations. Results do not
-depend on the number of threads.
+Reads maps in their stored dtype, stores nothing between the map and the sums, and shares the
+samples among as many threads as torch uses: torch's own OpenMP threads, because a second set of
+threads would wait for the first, which spins for a while after each of torch's operations. Results
+do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -45,11 +45,8 @@ class _Job(ctypes.Structure):
 
     _fields_ = (
         ("levels", ctypes.POINTER(_Level)),
-        *(
-            (name, ctypes.c_int64)
-            for name in ("batch", "num_levels", "joints", "heads", "points")
-            + ("zeros", "align_corners", "wide", "backward")
-        ),
+        *((name, ctypes.c_int64) for name in ("batch", "num_levels", "joints", "heads", "points")),
+        *((name, ctypes.c_int64) for name in ("zeros", "align_corners", "wide", "backward")),
         *(
             (name, ctypes.c_void_p)
             for name in ("reference", "offsets", "weights", "offsets_grad", "weights_grad")
