@@ -45,6 +45,10 @@ def sample_levels(
     """Returns L tensors [B, J, M, C_l] in the dtype of the points; arguments as `deform_sample`."""
     batch, _, joints, heads, points = attention_weights.shape
     sums = (batch * joints * heads, points * 4)
+    if not attention_weights.numel():  # sums of nothing
+        return [
+            reference_points.new_zeros((batch, joints, heads, level.shape[-1])) for level in levels
+        ]
     outputs = []
     for index, level_BHWC in enumerate(levels):
         x, y = _axes(
@@ -62,7 +66,7 @@ def sample_levels(
             mode="sum",
             per_sample_weights=coefficients_BJMK4.view(sums),
         )
-        output_BJMC = summed.view(batch, joints, heads, -1)
+        output_BJMC = summed.view(batch, joints, heads, level_BHWC.shape[-1])
         outputs.append(output_BJMC * scales[index] if scales else output_BJMC)
     return outputs
 
@@ -185,12 +189,14 @@ def _rows(level_BHWC: Tensor, x: _Axis, y: _Axis) -> Tensor:
 
 
 def _table(level_BHWC: Tensor, dtype: torch.dtype) -> Tensor:
-    return level_BHWC.reshape(-1, level_BHWC.shape[-1]).to(dtype)
+    return level_BHWC.flatten(0, 2).to(dtype)
 
 
 def _row_dots(grad_BJMC: Tensor, table: Tensor, rows_BJMK4: Tensor) -> Tensor:
     """Returns the dot product of each row with the gradient of its sum, shaped like the rows."""
-    grad = grad_BJMC.reshape(-1, grad_BJMC.shape[-1]).to(table.dtype)
+    if not rows_BJMK4.numel():
+        return table.new_zeros(rows_BJMK4.shape)
+    grad = grad_BJMC.flatten(0, 2).to(table.dtype)
     rows = rows_BJMK4.view(len(grad), -1)
     if table.device.type != "cpu":
         return torch.bmm(F.embedding(rows, table), grad[:, :, None]).view(rows_BJMK4.shape)
