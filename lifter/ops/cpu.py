@@ -81,6 +81,7 @@ def _threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="deform-sample")
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def is_built() -> bool:
     """Returns whether the kernel was compiled at installation."""
     return _kernel() is not None
