@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from lifter.errors import BackendMissing
-from lifter.ops import cpu, reference
+from lifter.ops import cpu, gpu, reference
 from lifter.ops.checks import Backend, Padding, check_inputs
+
+_IMPLEMENTATIONS = {"cpu": cpu, "reference": reference, "triton": gpu}
 
 
 def deform_sample(
@@ -58,26 +60,28 @@ def deform_sample(
 def choose_backend(
     levels: Sequence[Tensor], reference_points: Tensor, backend: Backend = "auto"
 ) -> str:
-    """Returns the implementation that serves these tensors: `cpu` or `reference`.
+    """Returns the implementation that serves these tensors: `cpu`, `triton` or `reference`.
 
-    `auto` takes the compiled kernel where it was built and fits (float32 points on the CPU).
+    `auto` takes the compiled kernel on the CPU where it was built, and Triton on a CUDA device
+    where it is installed; both take float32 points.
 
     Raises:
         BackendMissing: `backend` names one that this build does not have or that does not fit.
     """
-    if backend == "reference" or (backend == "auto" and not cpu.serves(levels, reference_points)):
-        return "reference"
-    if backend == "triton":
-        raise BackendMissing(
-            "deform_sample: this build has no 'triton' backend. "
-            "Use backend='auto' or backend='reference'."
-        )
-    if not cpu.serves(levels, reference_points):
+    if backend == "auto":
+        if cpu.serves(levels, reference_points):
+            return "cpu"
+        # Triton's interpreter, on CPU tensors, is for those who ask for it by name.
+        on_gpu = reference_points.device.type == "cuda"
+        return "triton" if on_gpu and gpu.serves(levels, reference_points) else "reference"
+    if backend == "triton" and not gpu.serves(levels, reference_points):
+        raise BackendMissing(f"deform_sample: the 'triton' backend {gpu.reason_against()}")
+    if backend == "cpu" and not cpu.serves(levels, reference_points):
         why = "was not built (no C compiler at installation)"
         if cpu.is_built():
             why = "takes float32 points and no float64 maps, on the CPU"
         raise BackendMissing(f"deform_sample: the 'cpu' kernel {why}. Use backend='auto'.")
-    return "cpu"
+    return backend
 
 
 def prepare_levels(
@@ -86,10 +90,10 @@ def prepare_levels(
     """Returns the maps as the backend reads them without converting: for sampling them often.
 
     The reference backend sums float32 (float64 stays): half-precision maps are widened once here
-    instead of once per call. 8-bit maps are left alone, for they need their scales. The compiled
-    kernel reads every dtype as it is stored.
+    instead of once per call. 8-bit maps are left alone, for they need their scales. The other
+    backends read every dtype as it is stored.
     """
-    if choose_backend(levels, reference_points, backend) == "cpu":
+    if choose_backend(levels, reference_points, backend) != "reference":
         return list(levels)
     return [
         level.float() if level.dtype in (torch.float16, torch.bfloat16) else level
@@ -108,8 +112,7 @@ def _deform_sample(
     align_corners: bool,
     backend: str,
 ) -> list[Tensor]:
-    sample = cpu.sample_levels if backend == "cpu" else reference.sample_levels
-    return sample(
+    return _IMPLEMENTATIONS[backend].sample_levels(
         levels,
         reference_points,
         sampling_offsets,
@@ -147,8 +150,7 @@ def _deform_sample_backward(
     align_corners: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    backward = cpu.sample_levels_backward if backend == "cpu" else reference.sample_levels_backward
-    return backward(
+    return _IMPLEMENTATIONS[backend].sample_levels_backward(
         grads,
         levels,
         reference_points,
