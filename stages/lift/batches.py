@@ -13,9 +13,10 @@ from torch import Tensor
 
 from cache import CacheReader
 from stages.lift.config import DataConfig
-from stages.lift.maps import MapSource, ResidentMaps, StoredMaps, ZeroMaps
-from stages.lift.order import draw_donors, shuffle_samples
+from stages.lift.maps import MapSource, ResidentMaps, StoredMaps, ZeroMaps, torch_dtype
+from stages.lift.order import draw_donors, share_starts, shuffle_samples
 from stages.lift.samples import Samples, load_samples
+from stages.lift.world import ALONE, World
 
 CPU = torch.device("cpu")
 
@@ -31,6 +32,8 @@ class Batch:
     target_m: Tensor  # [B, J, 3] camera frame, relative to the root, float32
     valid: Tensor  # [B, J] bool
     samples: NDArray[np.int64]  # [B] positions in the split
+    rows_of_all: int  # of the batch of all processes; B if there is one
+    loss_weight: float = 1.0  # see `Batches`
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -61,6 +64,12 @@ class LiftData:
     `level_names` are the maps to read, in the lifter's order; empty for a lifter without context.
     `device` is that of the lifter: batches for a GPU lie in page-locked memory, from which copies
     to it are asynchronous.
+
+    Where several processes train one run, each owns the maps of a fixed, contiguous share of the
+    rows, and of every batch lifts the samples that see one of its maps. It thus never reads
+    another map, in any epoch: together the memories (or the machines' page caches) hold the store
+    once, and the batches are still drawn from all rows, as one process draws them. The price is
+    that the parts of a batch are unequal, by about the root of their size.
     """
 
     def __init__(
@@ -73,13 +82,19 @@ class LiftData:
         flipped: bool,
         complete_labels: bool = False,
         device: torch.device = CPU,
+        world: World = ALONE,
     ) -> None:
         self.reader = reader
         self.config = config
+        self.world = world
         self.level_names = tuple(level_names)
         self.samples: Samples = load_samples(
             reader, split, config, flipped=flipped, complete_labels=complete_labels
         )
+        starts = share_starts(
+            self.samples.rows, block_rows=reader.block_rows, num_shares=world.size
+        )
+        self._own = slice(int(starts[world.rank]), int(starts[world.rank + 1]))
         self._flipped = flipped
         self._pin = device.type == "cuda"
         self._scales = level_scales(reader, self.level_names, device)
@@ -99,7 +114,7 @@ class LiftData:
 
     @property
     def maps_bytes(self) -> int:
-        """Size of all maps that are read."""
+        """Size of all maps that this process reads."""
         if self.config.context == "none":
             return 0
         levels = [self.reader.levels[name] for name in self.level_names]
@@ -107,7 +122,7 @@ class LiftData:
             int(np.prod(level.map_shape)) * self.reader.level_dtype(level.name).itemsize
             for level in levels
         )
-        return len(self) * self.num_views * row_bytes
+        return (self._own.stop - self._own.start) * self.num_views * row_bytes
 
     def hold_maps(self, device: torch.device, *, report: Callable[[int], None]) -> None:
         """Reads all maps into the memory of `device`; `report` is told the bytes of every step."""
@@ -115,8 +130,9 @@ class LiftData:
             return
         self._maps = ResidentMaps(
             self.reader,
-            self.samples.rows,
+            self.samples.rows[self._own],
             self.level_names,
+            first=self._own.start,
             num_views=self.num_views,
             device=device,
             pin=self._pin,
@@ -143,11 +159,23 @@ class LiftData:
         return Batches(self, order, views=views, donors=donors, batch_size=batch_size)
 
     def ordered_batches(self, *, batch_size: int, view: int) -> Batches:
-        """Returns every sample once, in the order of the store, in one view."""
-        donors = self._donors(np.random.default_rng(self.config.context_seed))
+        """Returns the samples of `shown`, in one view."""
+        donors = self._fixed_donors()
         views = np.full(len(self), view)
-        order = np.arange(len(self))
+        order = np.flatnonzero(self.is_own(donors))
         return Batches(self, order, views=views, donors=donors, batch_size=batch_size)
+
+    def shown(self) -> NDArray[np.int64]:
+        """Returns the positions of the samples that this process evaluates, in the store's order.
+
+        In a single process these are all.
+        """
+        return np.flatnonzero(self.is_own(self._fixed_donors()))
+
+    def is_own(self, donors: NDArray[np.int64] | None) -> NDArray[np.bool_]:  # [n]
+        """Returns which samples see maps that this process owns, lent by `donors` [n]."""
+        maps_from = np.arange(len(self)) if donors is None else donors
+        return (maps_from >= self._own.start) & (maps_from < self._own.stop)
 
     def batch(
         self,
@@ -170,6 +198,27 @@ class LiftData:
             target_m=self._tensor(samples.target_m[views, chosen]),
             valid=self._tensor(samples.valid[views, chosen]),
             samples=chosen,
+            rows_of_all=len(chosen),
+        )
+
+    def blank_batch(self) -> Batch:
+        """Returns a batch of no samples: one row of zeros, which a lifter can read, of weight 0."""
+        joints = self.samples.target_m.shape[2]
+        levels = [self.reader.levels[name].map_shape for name in self.level_names]
+        dtypes = [torch_dtype(self.reader, name) for name in self.level_names]
+        return Batch(
+            keypoints_2d=torch.zeros(1, joints, 2),
+            reference_points=torch.zeros(1, joints, 2),
+            levels=[
+                torch.zeros(1, *shape, dtype=dtype)
+                for shape, dtype in zip(levels, dtypes, strict=True)
+            ],
+            scales=self._scales,
+            target_m=torch.zeros(1, joints, 3),
+            valid=torch.zeros(1, joints, dtype=torch.bool),
+            samples=np.empty(0, dtype=np.int64),
+            rows_of_all=0,
+            loss_weight=0.0,
         )
 
     def recycle(self, batch: Batch) -> None:
@@ -182,6 +231,9 @@ class LiftData:
         tensor = torch.from_numpy(array)
         return torch.empty_like(tensor, pin_memory=self._pin).copy_(tensor)
 
+    def _fixed_donors(self) -> NDArray[np.int64] | None:
+        return self._donors(np.random.default_rng(self.config.context_seed))
+
     def _donors(self, rng: np.random.Generator) -> NDArray[np.int64] | None:
         if self.config.context != "shuffled" or not self.level_names:
             return None
@@ -193,6 +245,10 @@ class Batches:
 
     All that is random is drawn, so that they are the same in whatever order and thread they are
     made.
+
+    Of several processes, each makes its own part of every batch, which may be empty. A part's mean
+    loss times its `loss_weight`, averaged over the processes, is the mean over all valid joints of
+    the whole batch; the labels of all rows are in memory, so nothing is sent to know their number.
     """
 
     def __init__(
@@ -206,6 +262,7 @@ class Batches:
     ) -> None:
         self._data, self._order, self._views, self._donors = data, order, views, donors
         self._batch_size = batch_size
+        self._is_own = data.is_own(donors) if data.world.size > 1 else None
 
     def __len__(self) -> int:
         return -(-len(self._order) // self._batch_size)
@@ -213,7 +270,20 @@ class Batches:
     def __getitem__(self, index: int) -> Batch:
         start = index * self._batch_size
         chosen = self._order[start : start + self._batch_size]
-        return self._data.batch(chosen, views=self._views[chosen], donors=self._donors)
+        if self._is_own is None:
+            return self._data.batch(chosen, views=self._views[chosen], donors=self._donors)
+        own = chosen[self._is_own[chosen]]
+        if not len(own):
+            return replace(self._data.blank_batch(), rows_of_all=len(chosen))
+        share = self._num_valid(own) / max(self._num_valid(chosen), 1)
+        return replace(
+            self._data.batch(own, views=self._views[own], donors=self._donors),
+            rows_of_all=len(chosen),
+            loss_weight=self._data.world.size * share,
+        )
+
+    def _num_valid(self, chosen: NDArray[np.int64]) -> int:
+        return int(self._data.samples.valid[self._views[chosen], chosen].sum())
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[index] for index in range(len(self)))

@@ -45,6 +45,9 @@ class RunDescription(BaseModel, extra="forbid", frozen=True):
     num_parameters: int
     parameter_groups: dict[str, int]
     dropped_rows: dict[str, dict[str, int]]
+    processes: int = 1
+    """Processes that trained it together; each draws its own drop path, and sums are rounded in
+    another order, so that another number of them is another run."""
     versions: dict[str, str]
 
 
@@ -157,7 +160,7 @@ def claim(run_dir: Path, description: RunDescription) -> bool:
 
 def _decisive(description: RunDescription) -> dict[str, Any]:
     """What decides the weights of a run."""
-    parts = description.model_dump(mode="json", include={"lifter", "trained_on"})
+    parts = description.model_dump(mode="json", include={"lifter", "trained_on", "processes"})
     return {"train": description.train.decisive(), **parts}
 
 

@@ -48,7 +48,7 @@ def run_epoch(
     # All that is random in an epoch follows from the seed and its number: a resumed run needs no
     # saved random state.
     order_seed, torch_seed = np.random.SeedSequence([config.seed, state.epoch]).spawn(2)
-    torch.manual_seed(int(torch_seed.generate_state(1, np.uint64)[0] >> 1))
+    torch.manual_seed(data.world.seed(torch_seed))
     batches = data.training_batches(
         batch_size=config.batch_size, rng=np.random.default_rng(order_seed)
     )
@@ -61,6 +61,8 @@ def run_epoch(
 
     def require_finite(totals: Totals) -> None:
         if totals.failed_step is not None:
+            if math.isfinite(totals.failed_loss_m):
+                data.world.give_way()  # to the process whose own loss is not finite
             failed = batches[totals.failed_step - first_step]
             raise _not_finite(totals, data, failed, epoch=state.epoch, lr=lr_of(totals.failed_step))
 
@@ -89,7 +91,7 @@ def run_epoch(
         for index, batch in enumerate(ahead):
             step = first_step + index
             train_step(batch.to(train_step.device), step=step, lr=lr_of(step))
-            num_samples += len(batch)
+            num_samples += batch.rows_of_all
             require_finite(train_step.seen())
             now = time.perf_counter()
             if now - reported > REPORT_EVERY_S and index + 1 < steps_per_epoch:

@@ -37,3 +37,7 @@ class NotFiniteLoss(LiftError, ArithmeticError):
 
 class NotComparable(LiftError):
     """Two runs were not evaluated on the same frames, so they cannot be paired."""
+
+
+class OtherProcessFailed(LiftError):
+    """This process of several ends because another one failed; that one says why."""

@@ -39,24 +39,29 @@ class BatchMemory:
         self._shapes = [reader.levels[name].map_shape for name in level_names]
         self._dtypes = [torch_dtype(reader, name) for name in level_names]
         self._pin = pin
-        # By rows: the last batch of a pass is shorter. Tensors stay whole, for their alignment is
-        # part of what decides float words.
+        # By the rows that they have room for.
         self._free: defaultdict[int, deque[list[Tensor]]] = defaultdict(deque)
 
     def take(self, num_rows: int) -> list[Tensor]:
         """Returns tensors of `num_rows` rows; their values are left over."""
+        # Powers of two: few sizes serve batches of any. Memory that nothing was written to costs
+        # nothing. A batch begins where its memory does, for the alignment of tensors is part of
+        # what decides float words.
+        room = num_rows if self._pin else 1 << max(num_rows - 1, 0).bit_length()
         try:
-            return self._free[num_rows].pop()
+            levels = self._free[room].pop()
         except IndexError:
-            return [
-                torch.empty((num_rows, *shape), dtype=dtype, pin_memory=self._pin)
+            levels = [
+                torch.empty((room, *shape), dtype=dtype, pin_memory=self._pin)
                 for shape, dtype in zip(self._shapes, self._dtypes, strict=True)
             ]
+        return [level[:num_rows] for level in levels]
 
     def give(self, levels: list[Tensor]) -> None:
         """Takes tensors back."""
         if levels and not self._pin:
-            self._free[len(levels[0])].append(levels)
+            whole = [_whole(level) for level in levels]
+            self._free[len(whole[0])].append(whole)
 
 
 class StoredMaps:
@@ -94,6 +99,7 @@ class ResidentMaps:
         reader: where they are read from, once.
         rows: [n] of the store.
         level_names: the levels to hold.
+        first: position in the split of the first of these rows, which follow each other in it.
         num_views: the first views of the store, 1 or 2.
         device: where they are held; batches are gathered there.
         pin: whether batches on the host are to lie in page-locked memory.
@@ -106,12 +112,13 @@ class ResidentMaps:
         rows: NDArray[np.int64],
         level_names: Sequence[str],
         *,
+        first: int = 0,
         num_views: int,
         device: torch.device,
         pin: bool,
         report: Callable[[int], None],
     ) -> None:
-        self._device, self._num_views, self._pin = device, num_views, pin
+        self._device, self._num_views, self._first = device, num_views, first
         self._memory = BatchMemory(reader, level_names, pin=pin)
         self._levels = [  # [n * V, H, W, C], the views of a sample side by side
             torch.empty(
@@ -125,7 +132,7 @@ class ResidentMaps:
 
     def gather(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> list[Tensor]:
         """Returns the maps, where they are held."""
-        places = torch.from_numpy(chosen * self._num_views + views)
+        places = torch.from_numpy((chosen - self._first) * self._num_views + views)
         if self._device.type == "cpu":
             levels = self._memory.take(len(chosen))
             for held, level in zip(self._levels, levels, strict=True):
@@ -176,7 +183,7 @@ class ZeroMaps:
             (reader.levels[name].map_shape, torch_dtype(reader, name)) for name in level_names
         ]
         self._device = device
-        self._zeros: dict[int, list[Tensor]] = {}
+        self._zeros: list[Tensor] = []
 
     def gather(
         self,
@@ -184,15 +191,23 @@ class ZeroMaps:
         views: NDArray[np.int64],  # noqa: ARG002 - zero in every view
     ) -> list[Tensor]:
         """Returns zeros, the same ones for every batch: maps are frozen."""
-        if len(chosen) not in self._zeros:
-            self._zeros[len(chosen)] = [
+        zeros = self._zeros
+        if self._shapes and (not zeros or len(zeros[0]) < len(chosen)):
+            zeros = self._zeros = [
                 torch.zeros((len(chosen), *shape), dtype=dtype, device=self._device)
                 for shape, dtype in self._shapes
             ]
-        return self._zeros[len(chosen)]
+        return [level[: len(chosen)] for level in zeros]
 
     def recycle(self, levels: list[Tensor]) -> None:
         """Leaves them for the next batch."""
+
+
+def _whole(level: Tensor) -> Tensor:
+    """Returns the tensor that `level` is the beginning of."""
+    row = level.stride(0) * level.element_size()
+    rooms = level.untyped_storage().nbytes() // row
+    return level.as_strided((rooms, *level.shape[1:]), level.stride())
 
 
 def torch_dtype(reader: CacheReader, name: str) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""The order of an epoch, and whose maps a sample sees: functions of a random generator alone."""
+"""The order of an epoch, whose maps a sample sees, and which process reads them."""
 
 from __future__ import annotations
 
@@ -49,3 +49,18 @@ def draw_donors(clips: NDArray[np.int64], rng: np.random.Generator) -> NDArray[n
     donors = np.empty(num_samples, dtype=np.int64)
     donors[order] = np.roll(order, -shift)
     return donors
+
+
+def share_starts(
+    rows: NDArray[np.int64],  # [n] of the store, ascending
+    *,
+    block_rows: int,
+    num_shares: int,
+) -> NDArray[np.int64]:  # [num_shares + 1]
+    """Returns where the shares of `rows` begin and end, as positions in `rows`.
+
+    The shares are as equal as blocks of rows allow that are read together: none is divided.
+    """
+    first_of_block = np.searchsorted(rows, rows // block_rows * block_rows)
+    share = first_of_block * num_shares // max(len(rows), 1)  # ascending
+    return np.searchsorted(share, np.arange(num_shares + 1)).astype(np.int64)

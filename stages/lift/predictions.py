@@ -27,6 +27,7 @@ def predict_mm(
 ) -> NDArray[np.float64]:
     """Returns the predicted joints [n, J, 3] in mm, camera frame, relative to the root.
 
+    The samples are those of `data.shown()`: of several processes, each predicts its own.
     With `flip_average`, the mean of the plain prediction and the un-mirrored prediction of the
     flipped view. The model is left in the mode it was in.
     """
@@ -61,6 +62,8 @@ def _predict_view(
         for host_batch in ahead:
             batch = host_batch.to(device)
             parts.append(batch.lifted_by(model).to(torch.float64).cpu().numpy())
+    if not parts:
+        return np.empty((0, *data.samples.target_m.shape[2:]))
     return np.concatenate(parts)
 
 

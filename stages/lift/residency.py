@@ -36,7 +36,13 @@ class Placement:
 
 
 def choose_placement(
-    asked: Residency, size_bytes: int, *, device: torch.device, passes: int, is_local_raw: bool
+    asked: Residency,
+    size_bytes: int,
+    *,
+    device: torch.device,
+    passes: int,
+    is_local_raw: bool,
+    sharers: int = 1,
 ) -> Placement:
     """Returns where maps of `size_bytes` are to be held.
 
@@ -46,6 +52,8 @@ def choose_placement(
         device: the device of the lifter; where it is the CPU, `device` means `host`.
         passes: how often every map is read.
         is_local_raw: whether the store can be read in any order as fast as memory.
+        sharers: processes on this machine that want as much of its memory, each with a GPU of its
+            own.
 
     Raises:
         DoesNotFit: `host` or `device` is asked for and too small.
@@ -57,7 +65,7 @@ def choose_placement(
         return Placement("disk", size_bytes, "as asked")
     if asked != "auto":
         place: Place = "device" if asked == "device" and has_device else "host"
-        free = free_device_bytes(device) if place == "device" else available_host_bytes()
+        free = free_device_bytes(device) if place == "device" else _host_bytes(sharers)
         if size_bytes > ASKED_SHARE * free:
             raise DoesNotFit(
                 f"residency={asked}: the maps take {_gb(size_bytes)}, but of the {_gb(free)} that"
@@ -72,7 +80,7 @@ def choose_placement(
         return Placement("device", size_bytes, f"{_gb(free)} are free on {device}")
     if is_local_raw:
         return Placement("disk", size_bytes, "a local store of raw maps needs no copy in memory")
-    free = available_host_bytes()
+    free = _host_bytes(sharers)
     if size_bytes <= AUTO_SHARE * free:
         return Placement("host", size_bytes, f"{_gb(free)} of memory are free")
     return Placement("disk", size_bytes, f"too large for the {_gb(free)} of memory that are free")
@@ -89,13 +97,21 @@ def place_maps(
     """Chooses one place for the maps of the splits, reads them into it, and returns it.
 
     Where they are read into memory, `report` is told the choice and the fraction so far, first 0.
+    Each of several processes chooses for its own maps, as its machine allows: the choice changes
+    no value. None begins to read before all have looked at what is free.
     Raises `DoesNotFit` as `choose_placement` does.
     """
     total = sum(data.maps_bytes for data in splits)
-    reader = splits[0].reader
+    reader, world = splits[0].reader, splits[0].world
     placement = choose_placement(
-        asked, total, device=device, passes=passes, is_local_raw=is_local_raw(reader)
+        asked,
+        total,
+        device=device,
+        passes=passes,
+        is_local_raw=is_local_raw(reader),
+        sharers=world.local_size,
     )
+    world.wait()
     if placement.place == "disk":
         return placement
     held_on = device if placement.place == "device" else torch.device("cpu")
@@ -116,6 +132,10 @@ def place_maps(
 def is_local_raw(reader: CacheReader) -> bool:
     """Returns whether the store's maps lie in local files as they are in memory."""
     return reader.block_rows == 1 and not any("://" in where for where in reader.locations)
+
+
+def _host_bytes(sharers: int) -> int:
+    return available_host_bytes() // sharers
 
 
 def _gb(size_bytes: int) -> str:

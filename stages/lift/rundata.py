@@ -13,6 +13,7 @@ from stages.lift.config import TrainConfig
 from stages.lift.errors import EmptySplit, LiftError
 from stages.lift.residency import Placement, place_maps
 from stages.lift.samples import splits_of
+from stages.lift.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,12 @@ class RunData:
 
 
 def open_data(
-    config: TrainConfig, reader: CacheReader, level_names: Sequence[str], device: torch.device
+    config: TrainConfig,
+    reader: CacheReader,
+    level_names: Sequence[str],
+    device: torch.device,
+    *,
+    world: World = ALONE,
 ) -> RunData:
     """Returns the samples of both splits; their maps stay in the store.
 
@@ -61,6 +67,7 @@ def open_data(
             level_names=level_names,
             flipped=flipped,
             device=device,
+            world=world,
         )
 
     training = split(config.data.train_split, flipped=config.flip)

@@ -44,6 +44,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from error
 
 
+def read_bytes(path: Path) -> bytes:
+    """Returns the content of a file; raises `RunCorrupt` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunCorrupt(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes `content` as indented JSON, atomically."""
     write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

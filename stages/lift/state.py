@@ -52,10 +52,13 @@ class TrainState:
         torch.save(content, buffer)
         write_bytes(path, buffer.getvalue())
 
-    def restore(self, path: Path) -> None:
-        """Takes the state from a file; raises `RunCorrupt` if it cannot be read or does not fit."""
+    def restore(self, saved: bytes, path: Path) -> None:
+        """Takes the state from the content of the file `path`.
+
+        Raises `RunCorrupt` if it cannot be understood or does not fit.
+        """
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
             self.model.load_state_dict(content["model"])
             self.optimizer.load_state_dict(content["optimizer"])
             if self.average:

@@ -13,6 +13,7 @@ from stages.lift.batches import Batch
 from stages.lift.config import TrainConfig
 from stages.lift.optimizer import set_lr
 from stages.lift.state import TrainState
+from stages.lift.world import ALONE, World
 
 # How often the totals on a GPU are sent to the host; they arrive some steps later.
 SEND_EVERY_STEPS = 25
@@ -42,14 +43,22 @@ class TrainStep:
     """
 
     def __init__(
-        self, state: TrainState, config: TrainConfig, device: torch.device, *, all_valid: bool
+        self,
+        state: TrainState,
+        config: TrainConfig,
+        device: torch.device,
+        *,
+        all_valid: bool,
+        world: World = ALONE,
     ) -> None:
-        self.state, self.config, self.device = state, config, device
+        self.state, self.config, self.device, self.world = state, config, device, world
         self._all_valid = all_valid
         self._parameters = [p for p in state.model.parameters() if p.requires_grad]
-        self._forward: Callable[..., Tensor] = state.model
+        self._forward: Callable[..., Tensor] = world.wrap(state.model)
         if config.compile:
-            self._forward = torch.compile(state.model, dynamic=False)
+            # The parts of several processes are of a new size in every step.
+            is_dynamic = False if world.size == 1 else None
+            self._forward = torch.compile(self._forward, dynamic=is_dynamic)
         self._mirror = _Mirror(device)
         self.start_epoch()
 
@@ -73,27 +82,37 @@ class TrainStep:
         norm = nn.utils.get_total_norm(gradients, foreach=True)
         if config.grad_clip is not None:
             nn.utils.clip_grads_with_norm_(self._parameters, config.grad_clip, norm, foreach=True)
-        self._guard(loss_m.detach(), norm, len(batch), step)
+        self._guard(loss_m.detach(), norm, batch.rows_of_all, step)
         optimizer.step()
         if self.state.average is not None:
             self.state.average.update(self.state.model)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Returns the mean distance of the valid joints, in metres, float32."""
+        """Returns the mean distance of the valid joints, in metres, float32.
+
+        Of several processes, each has a loss of its own; their mean is that of the whole batch.
+        """
         with torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"
         ):
             predicted_m = batch.lifted_by(self._forward)
         valid = None if self._all_valid else batch.valid
-        return mpjpe(predicted_m.float(), batch.target_m, valid)
+        loss_m = mpjpe(predicted_m.float(), batch.target_m, valid)
+        return loss_m if self.world.size == 1 else loss_m * batch.loss_weight
 
     def seen(self) -> Totals:
-        """Returns the latest totals that have reached the host, without waiting for newer ones."""
+        """Returns the latest totals that have reached the host, without waiting for newer ones.
+
+        Those of this process: the loss of its own samples, which is that of all but for chance.
+        """
         return _as_totals(self._mirror.latest())
 
     def finished(self) -> Totals:
-        """Returns the totals of all steps so far, once they are done."""
-        return _as_totals(self._totals.tolist())
+        """Returns the totals of all steps and processes so far, once they are done."""
+        totals = self.world.gather(self._totals.tolist())
+        failed = totals[totals[:, 2] >= 0]
+        _, *rest = (failed if len(failed) else totals)[0].tolist()
+        return _as_totals([float(totals[:, 0].mean()), *rest])
 
     def _guard(self, loss_m: Tensor, norm: Tensor, num_samples: int, step: int) -> None:
         finite = loss_m.isfinite() & norm.isfinite()

@@ -13,13 +13,7 @@ from cache import CacheReader
 from lifter import param_groups
 from lifter.config import LifterConfig
 from stages.lift.averages import WeightAverage
-from stages.lift.checkpoints import (
-    RunDescription,
-    build_model,
-    claim,
-    versions,
-    write_weights,
-)
+from stages.lift.checkpoints import RunDescription, build_model, versions
 from stages.lift.config import TrainConfig
 from stages.lift.devices import torch_settings, use_device
 from stages.lift.epoch import EpochReport, run_epoch
@@ -27,19 +21,13 @@ from stages.lift.identity import describe
 from stages.lift.levels import level_names
 from stages.lift.optimizer import build_optimizer
 from stages.lift.progress import Clock, Report, TrainProgress, loading, mean_wait_fraction
+from stages.lift.recording import Recording
 from stages.lift.residency import Placement
 from stages.lift.rundata import check_splits, open_data
-from stages.lift.rundir import (
-    CURVES_FILE,
-    STATE_FILE,
-    WEIGHTS_FILES,
-    append_log,
-    open_run,
-    write_log,
-)
 from stages.lift.state import TrainState
 from stages.lift.step import TrainStep
 from stages.lift.validation import validate
+from stages.lift.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -75,12 +63,18 @@ def train(
     run_dir: Path | str,
     *,
     progress: Report | None = None,
+    world: World = ALONE,
 ) -> TrainSummary:
     """Trains a lifter, or goes on where the run directory stopped, and returns a summary.
 
     The same arguments give the same weights, bit for bit, however often the process is killed, on
-    one type of machine with one set of versions. Only `config.data.validation_split` is consulted
-    to choose the best epoch.
+    one type of machine with one set of versions and one number of processes. Only
+    `config.data.validation_split` is consulted to choose the best epoch.
+
+    The processes of a `world` train one run: `config.batch_size` rows in every step, each process
+    those whose maps it owns (`LiftData`). Loss and weights are those of one process, to float
+    rounding, as far as no drop path or context dropout is drawn. The process that leads writes
+    the files and reports; each returns the summary, with the placement of its own maps.
 
     Raises:
         EmptySplit: no usable rows to train on or to choose the best epoch on.
@@ -92,8 +86,10 @@ def train(
     """
     run_dir = Path(run_dir)
     check_splits(config, reader)
-    with open_run(run_dir), torch_settings(config.threads, tf32=config.precision == "tf32"):
-        return _Training(config, lifter_config, reader, run_dir).run(progress)
+    recording = Recording(run_dir, world)
+    with recording.held(), torch_settings(config.threads, tf32=config.precision == "tf32"):
+        training = _Training(config, lifter_config, reader, run_dir, recording, world)
+        return training.run(progress if world.leads else None)
 
 
 class _Training:
@@ -105,15 +101,16 @@ class _Training:
         lifter_config: LifterConfig,
         reader: CacheReader,
         run_dir: Path,
+        recording: Recording,
+        world: World,
     ) -> None:
-        self.config = config
-        self.run_dir = run_dir
-        self.device = use_device(config.device)
+        self.config, self.run_dir, self.recording = config, run_dir, recording
+        self.device = use_device(world.device_name(config.device))
         torch.manual_seed(config.seed)
         names = level_names(lifter_config, reader)
         trained_on = describe(reader, config.data, names)
         model = build_model(lifter_config, trained_on).to(self.device)
-        self.data = open_data(config, reader, names, self.device)
+        self.data = open_data(config, reader, names, self.device, world=world)
         self.steps_per_epoch = -(-len(self.data.training) // config.batch_size)
         steps = config.steps or config.epochs * self.steps_per_epoch
         self.num_epochs = -(-steps // self.steps_per_epoch)
@@ -125,6 +122,7 @@ class _Training:
             config,
             self.device,
             all_valid=bool(self.data.training.samples.valid.all()),
+            world=world,
         )
         self.description = RunDescription(
             train=config,
@@ -135,27 +133,24 @@ class _Training:
                 name: sum(p.numel() for p in group) for name, group in param_groups(model).items()
             },
             dropped_rows=self.data.dropped_rows,
+            processes=world.size,
             versions=versions(),
         )
 
     def run(self, progress: Report | None) -> TrainSummary:
         began = time.perf_counter()
-        state, config = self.state, self.config
-        state_path = self.run_dir / STATE_FILE
-        resumed_from = None
-        if claim(self.run_dir, self.description) and state_path.exists():
-            state.restore(state_path)
-            resumed_from = state.epoch
+        state, config, recording = self.state, self.config, self.recording
+        resumed_from = state.epoch if recording.start(self.description, state) else None
         placement = None
-        if state.epoch < self.num_epochs or not (self.run_dir / CURVES_FILE).exists():
-            write_log(self.run_dir, state.history)
+        if state.epoch < self.num_epochs or not recording.is_finished():
+            recording.begin_log(state.history)
             placement = self._place_maps(progress)
             clock = Clock(steps_done=state.epoch * self.steps_per_epoch, num_steps=self.num_steps)
             while state.epoch < self.num_epochs:
                 self._epoch(clock, placement, progress)
                 if state.epoch % config.save_every == 0 or state.epoch == self.num_epochs:
-                    state.save(state_path)
-            self._finish()
+                    recording.save_state(state)
+            recording.finish(state)
         assert state.best_epoch is not None
         return TrainSummary(
             run_dir=self.run_dir,
@@ -211,7 +206,7 @@ class _Training:
             "elapsed_s": round(clock.elapsed_s(), 3),
         }
         state.history.append(entry)
-        append_log(self.run_dir, entry)
+        self.recording.add(entry)
         if progress:
             report = self._report(number, result, clock, placement)
             progress(replace(report, validation_mpjpe_mm=validation_mm, is_best=is_best))
@@ -252,14 +247,5 @@ class _Training:
             )
         if is_best:
             state.best_epoch, state.best_mpjpe_mm = epoch, validation_mm
-            path = self.run_dir / WEIGHTS_FILES["best"]
-            write_weights(path, state.weights(), epoch=epoch)
+            self.recording.keep_best(state)
         return is_best
-
-    def _finish(self) -> None:
-        """Writes what only a finished run has; the picture last, as the mark of completeness."""
-        from stages.lift.figures import plot_curves  # matplotlib takes a second to import
-
-        last = self.run_dir / WEIGHTS_FILES["last"]
-        write_weights(last, self.state.weights(), epoch=self.state.epoch)
-        plot_curves({self.run_dir.name: self.state.history}, self.run_dir / CURVES_FILE)

@@ -12,7 +12,7 @@ import torch
 
 from cache import CacheReader
 from lifter.config import LifterConfig
-from stages.lift import TrainConfig, TrainProgress, rundir, state, train, training
+from stages.lift import TrainConfig, TrainProgress, recording, rundir, state, train
 
 LIFTER = LifterConfig(
     name="capf", width=16, depth=2, num_heads=2, deform_heads=2, num_points=2, drop_path=0.3
@@ -60,7 +60,7 @@ def main(store: str, run: str, moment: str) -> None:
         state.write_bytes = die_half_way_through
     elif moment == "before the last weights":
         write = rundir.write_bytes
-        training.write_weights = lambda path, weights, *, epoch: (
+        recording.write_weights = lambda path, weights, *, epoch: (
             die() if path.name.startswith("last") else write(path, weights_bytes(weights, epoch))
         )
     train(CONFIG, LIFTER, CacheReader(store), run, progress=progress)
