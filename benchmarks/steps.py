@@ -111,6 +111,7 @@ def made_batch(batch_size: int, reads: Input, device: torch.device) -> Batch:
         target_m=uniform(batch_size, NUM_JOINTS, 3),
         valid=torch.ones(batch_size, NUM_JOINTS, dtype=torch.bool, device=device),
         samples=np.arange(batch_size),
+        rows_of_all=batch_size,
     )
 
 
