@@ -66,11 +66,11 @@ class SelfAttention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:  # [B, T, D] -> the same
         """Returns for each token the mean of all values, weighted by attention."""
         batch, count, width = tokens.shape
-        # [B, T, 3, M, D/M] -> three of [B, M, T, D/M]
+        heads = (batch, count, self.num_heads, width // self.num_heads)
+        # [B, T, 3 D] -> three of [B, M, T, D/M]; split before the heads, so that the gradients of
+        # the three are joined where they lie.
         queries, keys, values = (
-            self.qkv(tokens)
-            .view(batch, count, 3, self.num_heads, width // self.num_heads)
-            .permute(2, 0, 3, 1, 4)
+            part.view(heads).transpose(1, 2) for part in self.qkv(tokens).split(width, dim=-1)
         )
         mixed = F.scaled_dot_product_attention(queries, keys, values)
         output: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, count, width))
