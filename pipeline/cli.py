@@ -17,7 +17,8 @@ import pipeline.commands.cache_show  # noqa: F401, the commands of these are reg
 from pipeline import options
 from pipeline.commands.cache import cache_app
 from pipeline.commands.config import config_app
-from pipeline.errors import UNEXPECTED, exit_code
+from pipeline.errors import UNEXPECTED, exit_code, is_silent
+from pipeline.processes import require_joint
 
 _HELP = """Run a frozen 2D pose detector over a dataset once, keep its joints and feature maps in
 a Zarr store, and train 3D lifting models from that store.
@@ -41,12 +42,13 @@ app.add_typer(config_app)
 
 @app.callback()
 def _root(
+    context: typer.Context,
     _debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error.")
     ] = False,
 ) -> None:
     # `main` reads the flag from the command line, because an error may come before this runs.
-    return
+    require_joint(context.invoked_subcommand)
 
 
 @app.command()
@@ -166,7 +168,10 @@ def lift(
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Train a lifter from the store and evaluate it; extracts first when the store is missing."""
+    """Train a lifter from the store and evaluate it; extracts first when the store is missing.
+
+    Under torchrun, several processes train the one run together, from a store that is complete.
+    """
     from pipeline.commands.lift import run_lift
 
     run_lift(
@@ -235,6 +240,8 @@ def main() -> None:
             raise
         code = exit_code(error)
         kind = type(error).__name__
+        if is_silent(error):
+            sys.exit(code)
         if code == UNEXPECTED:
             typer.echo(
                 f"unexpected {kind}: {error}\nFor the trace: posecache --debug ...", err=True

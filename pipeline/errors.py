@@ -21,6 +21,9 @@ _CODES_BY_NAME = {
 }
 
 
+_SILENT_BY_NAME = frozenset({"OtherProcessFailed"})
+
+
 class PipelineError(ValueError):
     """A command cannot go on; the message says what is wrong, where, and what to do next."""
 
@@ -43,6 +46,11 @@ class Stopped(PipelineError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def is_silent(error: BaseException) -> bool:
+    """Return whether another process says what is wrong, so that this one has only to end."""
+    return any(kind.__name__ in _SILENT_BY_NAME for kind in type(error).__mro__)
 
 
 def exit_code(error: BaseException) -> int:

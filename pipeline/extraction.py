@@ -18,7 +18,7 @@ from cache.storage import is_url, open_storage
 from pipeline.config import RunConfig
 from pipeline.console import Meter
 from pipeline.detectors import build_detector
-from pipeline.errors import Stopped
+from pipeline.errors import Stopped, StoreMissing
 from pipeline.interruption import Interruption
 from pipeline.notes import write_note
 from pipeline.request import is_up_to_date, request_of
@@ -122,6 +122,23 @@ def ensure_store(
     _say_done(store, summary, part, screen)
     rates = {} if rate.rows_per_s is None else {"extract": rate.rows_per_s}
     return StoreState(store, not summary.chunks_missing, seconds, rates, summary)
+
+
+def complete_store(config: RunConfig, screen: Console) -> StoreState:
+    """Return the store of `config`, which must be there and complete; nothing is extracted.
+
+    Raises:
+        StoreMissing: it is not, or it was made of something else.
+    """
+    if config.store is not None:
+        return ensure_store(config, screen)
+    store = extracted_store(config)
+    if not is_up_to_date(config, store, trust_complete=True):
+        raise StoreMissing(
+            f"{store}: is missing, incomplete or of another configuration, and several processes do"
+            " not extract it. Run 'posecache extract' with the same options first."
+        )
+    return StoreState(store, complete=True)
 
 
 class _Rate:

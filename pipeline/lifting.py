@@ -25,6 +25,7 @@ from stages.extract.datasets import Dataset, DatasetError, FrameError
 from stages.lift import Evaluation, TrainProgress, evaluate_run, train
 from stages.lift.figures import plot_frames
 from stages.lift.progress import Report
+from stages.lift.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,20 @@ class LiftedRun:
     pictures: tuple[Path, ...]
 
 
-def run_directory(config: RunConfig, reader: CacheReader) -> Path:
+def run_directory(config: RunConfig, reader: CacheReader, world: World = ALONE) -> Path:
     """Return the directory of the run that `config` describes on this store.
 
     The name ends in a hash of everything that decides the weights, so that the same command finds
     its own run again, and any change makes another one.
     """
-    decides = {
+    decides: dict[str, Any] = {
         "train": config.train.decisive(),
         "lifter": config.lifter.model_dump(mode="json"),
         "features": dict(reader.feature_identity),
         "content": dict(reader.content_identity),
     }
+    if world.size > 1:
+        decides["processes"] = world.size
     data = config.train.data
     words = [reader.name, config.lifter.name]
     words += [data.context] if data.context != "own" else []
@@ -70,17 +73,22 @@ def lift(
     *,
     dataset: Dataset | None = None,
     report: Report | None = None,
+    world: World = ALONE,
 ) -> LiftedRun:
     """Train and evaluate the run of `config` unless that is done, and return it.
 
     With a `dataset`, a picture of the best, median and worst frame of each test split is drawn.
+    Of several processes, the one that leads calls this and the others `help_lift`; it evaluates
+    alone, and nobody waits for it.
     """
-    run_dir = run_directory(config, reader)
-    if (finished := finished_run(config, run_dir)) is not None:
+    run_dir = run_directory(config, reader, world)
+    finished = finished_run(config, run_dir)
+    world.from_leader(finished is None)
+    if finished is not None:
         return finished
     writable_folder(config.runs_root, "runs_root")
     start = time.perf_counter()
-    summary = train(config.train, config.lifter, reader, run_dir, progress=report)
+    summary = train(config.train, config.lifter, reader, run_dir, progress=report, world=world)
     trained = time.perf_counter()
     evaluations = evaluate_run(run_dir, reader, config.evaluate)
     evaluated = time.perf_counter()
@@ -98,6 +106,14 @@ def lift(
         feeding=summary.feeding(),
         pictures=pictures,
     )
+
+
+def help_lift(config: RunConfig, reader: CacheReader, world: World) -> None:
+    """Train this process's part of the run that another process leads, if there is one to train."""
+    if world.from_leader(False):
+        train(
+            config.train, config.lifter, reader, run_directory(config, reader, world), world=world
+        )
 
 
 def finished_run(config: RunConfig, run_dir: Path) -> LiftedRun | None:

@@ -8,11 +8,13 @@ from typing import Any
 from cache import CacheReader
 from pipeline.config import load_config
 from pipeline.console import Meter, console, print_json
-from pipeline.extraction import ensure_store
-from pipeline.lifting import LiftedRun, lift, progress_note, run_directory
+from pipeline.extraction import complete_store, ensure_store
+from pipeline.lifting import LiftedRun, help_lift, lift, progress_note, run_directory
 from pipeline.tables import action_table, split_table
 from stages.extract.datasets import build_dataset
 from stages.lift import TrainProgress
+from stages.lift.distributed import open_world
+from stages.lift.world import World
 
 
 def run_lift(
@@ -27,15 +29,49 @@ def run_lift(
     as_json: bool,
 ) -> None:
     """Make the store if it is missing, train, evaluate, and print the result."""
+    with open_world() as world:
+        _lift(
+            preset,
+            dataset=dataset,
+            detector=detector,
+            lifter=lifter,
+            device=device,
+            sets=sets,
+            dry_run=dry_run,
+            as_json=as_json,
+            world=world,
+        )
+
+
+def _lift(
+    preset: str,
+    *,
+    dataset: str | None,
+    detector: str | None,
+    lifter: str | None,
+    device: str | None,
+    sets: Sequence[str],
+    dry_run: bool,
+    as_json: bool,
+    world: World,
+) -> None:
     config = load_config(
         preset, dataset=dataset, detector=detector, lifter=lifter, device=device, sets=sets
     )
-    screen = console(quiet=as_json)
-    state = ensure_store(config, screen, dry_run=dry_run)
+    screen = console(quiet=as_json or not world.leads)
+    if world.size > 1:
+        # Processes that all extracted one store would be in each other's way.
+        state = complete_store(config, screen)
+    else:
+        state = ensure_store(config, screen, dry_run=dry_run)
+    if not world.leads:
+        if not dry_run:
+            help_lift(config, CacheReader(state.location), world)
+        return
     if dry_run:
         run_dir = None
         if state.complete:
-            run_dir = str(run_directory(config, CacheReader(state.location)))
+            run_dir = str(run_directory(config, CacheReader(state.location), world))
         plan = {"store": state.location, "store_complete": state.complete, "run": run_dir}
         if as_json:
             print_json(plan)
@@ -49,7 +85,7 @@ def run_lift(
 
     with Meter(screen) as meter:
         source = build_dataset(config.dataset.name, **config.dataset.arguments())
-        run = lift(config, reader, dataset=source, report=report)
+        run = lift(config, reader, dataset=source, report=report, world=world)
         done = "up to date" if run.up_to_date else f"{run.seconds_train:.0f} s"
         meter.update(config.lifter.name, 1.0, done)
     if as_json:
