@@ -79,13 +79,9 @@ class World:
             return model
         from torch.nn.parallel import DistributedDataParallel
 
-        # Lifters have no state beside their parameters that training changes, and every parameter
-        # has a gradient in every step: nothing has to be sent or searched for before a step.
+        # Every parameter of a lifter has a gradient in every step: none has to be searched for.
         return DistributedDataParallel(
-            model,
-            broadcast_buffers=False,
-            find_unused_parameters=False,
-            gradient_as_bucket_view=True,
+            model, find_unused_parameters=False, gradient_as_bucket_view=True
         )
 
     def gather(self, values: list[float]) -> NDArray[np.float64]:
