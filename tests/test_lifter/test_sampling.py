@@ -74,7 +74,7 @@ def test_points_clear_of_borders_are_clear_of_them() -> None:
         inputs = random_inputs(spread=2.0, shapes=((7, 5, 3), (16, 12, 1)))
         for shape, index in (((7, 5), 0), ((16, 12), 1)):
             moved = clear_of_borders(inputs, align_corners=align_corners)
-            points = moved[1][:, :, None, None] + moved[2][:, index]
+            points = (moved[1][:, :, None, None] + moved[2][:, index]).detach()
             size = torch.tensor([shape[1], shape[0]])
             cells = (points + 1) * ((size - 1) / 2 if align_corners else size / 2)
             away = (cells - (0 if align_corners else 0.5)).frac().abs()
