@@ -1,27 +1,22 @@
 """What the precision of the maps costs in MPJPE: float32, float16 and 8 bits of one extraction.
 
-Run: `python -m benchmarks.precision [--quick] [--store STORE] [--retrain] [--seeds N ...]`.
+Run: `python -m benchmarks.precision [--quick] [--store STORE]`.
 Without a store, drawn frames are extracted in float32, so that nothing has been rounded before. A
 store that is given is the reference as it is; if it is float16, its float32 copy holds the same
 numbers and differs by nothing but the arithmetic.
 
 ONE `capf` is trained on the reference and evaluated on it and on each recoding: keypoints, crops
-and weights stay the same, only the maps are others. With `--retrain`, a lifter per store and seed
-is trained too, and the stores are compared by their means and by a bootstrap over clips and seeds.
-The bootstrap draws the seeds of each store by themselves: its interval is as wide as the lifters of
-two seeds are apart, even where the stores are equal.
+and weights stay the same, only the maps are others. `training_precision` trains a lifter on each.
 """
 
 from __future__ import annotations
 
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,10 +25,9 @@ from cache import CacheReader
 from cache.derived.conversion import RecodeDtype
 from cache.derived.recode import recode
 from cache.storage import open_storage
-from pipeline.config import RunConfig, load_config, with_settings
+from pipeline.config import RunConfig, load_config
 from pipeline.lifting import lift
 from stages.lift import Evaluation, LoadedRun, load_run
-from stages.lift.comparison import compare_metrics
 from stages.lift.config import EvaluateConfig
 from stages.lift.evaluation import evaluate, evaluation_splits
 
@@ -106,39 +100,6 @@ def one_lifter(config: RunConfig, readers: Mapping[str, CacheReader]) -> list[Ro
     return rows
 
 
-def retrained(
-    config: RunConfig, readers: Mapping[str, CacheReader], seeds: Sequence[int]
-) -> list[Row]:
-    """A lifter per store and seed, each evaluated on the store that it was trained on."""
-    metrics: dict[str, list[dict[str, Any]]] = {name: [] for name in readers}
-    for seed in seeds:
-        for name, reader in readers.items():
-            run = lift(with_settings(config, {"train.seed": seed}), reader)
-            metrics[name].append(
-                _metrics(evaluations(load_run(run.run_dir), reader, config.evaluate))
-            )
-    rows = []
-    for split in metrics["reference"][0]["splits"]:
-        work = f"a lifter per store, {split}, {len(seeds)} seeds"
-        for name, runs in metrics.items():
-            errors = [each["splits"][split]["frame_wise"]["mpjpe_mm"] for each in runs]
-            spread = (max(errors) - min(errors)) / statistics.median(errors)
-            rows.append(Row(work, name, statistics.mean(errors), "mm MPJPE", spread=spread))
-            if name == "reference":
-                continue
-            found = compare_metrics(metrics["reference"], runs, split)
-            rows += [
-                Row(f"{work}: change", name, found.difference_mm, "mm MPJPE"),
-                Row(f"{work}: change, 95 % from", name, found.low_mm, "mm MPJPE"),
-                Row(f"{work}: change, 95 % to", name, found.high_mm, "mm MPJPE"),
-            ]
-    return rows
-
-
-def _metrics(splits: Sequence[Evaluation]) -> dict[str, Any]:
-    return {"splits": {each.split: each.metrics for each in splits}}
-
-
 def _dtype(reader: CacheReader) -> str:
     """Precision of the finest level."""
     return reader.level_dtype(next(iter(reader.levels))).name
@@ -148,8 +109,6 @@ def main() -> None:
     """Print and record the errors by precision."""
     parser = arguments(__doc__)
     parser.add_argument("--store", type=Path, help="A finished store instead of drawn frames.")
-    parser.add_argument("--retrain", action="store_true", help="Train on each store, too.")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--steps", type=int, help="Of training; default: those of the demo.")
     parser.add_argument("--folder", type=Path, help="For the temporary files.")
     chosen = parser.parse_args()
@@ -161,7 +120,7 @@ def main() -> None:
             lifter="capf",
             sets=(
                 f"runs_root={folder / 'runs'}",
-                f"train.seed={chosen.seeds[0]}",
+                "train.seed=0",
                 *(SMALL_TRAINING if chosen.quick else ()),
                 *steps,
             ),
@@ -170,8 +129,6 @@ def main() -> None:
         readers, rows = recoded(reference, folder)
         what = _dtype(readers["reference"])
         rows += one_lifter(config, readers)
-        if chosen.retrain:
-            rows += retrained(config, readers, chosen.seeds)
     finally:
         shutil.rmtree(folder)
     show(f"Precision of the maps: the reference, {reference.name}, holds {what}", rows)
