@@ -48,6 +48,8 @@ class RunDescription(BaseModel, extra="forbid", frozen=True):
     processes: int = 1
     """Processes that trained it together; each draws its own drop path, and sums are rounded in
     another order, so that another number of them is another run."""
+    sampling_backend: str | None = None
+    """What sampled the maps at the start; the log says it of every epoch. None without maps."""
     versions: dict[str, str]
 
 

@@ -17,6 +17,7 @@ from stages.lift.checkpoints import LoadedRun, load_run
 from stages.lift.config import DataConfig, EvaluateConfig
 from stages.lift.devices import torch_settings, use_device
 from stages.lift.errors import EmptySplit, NotFiniteLoss
+from stages.lift.levels import sampling_backend
 from stages.lift.predictions import predict_mm
 from stages.lift.residency import place_maps
 from stages.lift.rundir import METRICS_FILE, write_json
@@ -169,6 +170,9 @@ def evaluate_run(
             "num_parameters": run.description.num_parameters,
             "keypoint_source": data.keypoint_source,
             "context": data.context if run.level_names else None,
+            "sampling_backend": sampling_backend(
+                reader, run.level_names, use_device(config.device)
+            ),
             "evaluate": config.model_dump(mode="json"),
             "splits": {name: evaluation.metrics for name, evaluation in evaluations.items()},
         },

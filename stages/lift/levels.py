@@ -1,11 +1,17 @@
-"""Which maps of a store a lifter reads."""
+"""Which maps of a store a lifter reads, and what samples them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
 
 from cache import CacheReader
 from lifter import LIFTERS, build_lifter
 from lifter.config import LifterConfig
+from lifter.ops import choose_backend
 from stages.lift.errors import LiftError
+from stages.lift.maps import torch_dtype
 from stages.lift.samples import store_name
 
 
@@ -27,3 +33,19 @@ def level_names(config: LifterConfig, reader: CacheReader) -> tuple[str, ...]:
             f" {', '.join(present)}."
         )
     return config.levels or present
+
+
+def sampling_backend(
+    reader: CacheReader, level_names: Sequence[str], device: torch.device
+) -> str | None:
+    """Returns the backend of deform_sample that serves these maps there; None without maps.
+
+    Backends round sums differently, so every run says which one it had.
+    """
+    if not level_names:
+        return None
+    maps = [
+        torch.empty((0, 1, 1, 1), dtype=torch_dtype(reader, name), device=device)
+        for name in level_names
+    ]
+    return choose_backend(maps, torch.empty((0, 1, 2), device=device))

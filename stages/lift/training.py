@@ -18,7 +18,7 @@ from stages.lift.config import TrainConfig
 from stages.lift.devices import torch_settings, use_device
 from stages.lift.epoch import EpochReport, run_epoch
 from stages.lift.identity import describe
-from stages.lift.levels import level_names
+from stages.lift.levels import level_names, sampling_backend
 from stages.lift.optimizer import build_optimizer
 from stages.lift.progress import Clock, Report, TrainProgress, loading, mean_wait_fraction
 from stages.lift.recording import Recording
@@ -134,6 +134,7 @@ class _Training:
             },
             dropped_rows=self.data.dropped_rows,
             processes=world.size,
+            sampling_backend=sampling_backend(reader, names, self.device),
             versions=versions(),
         )
 
@@ -203,6 +204,7 @@ class _Training:
             "samples_per_s": round(result.samples_per_s, 1),
             "wait_fraction": round(result.wait_fraction, 4),
             "maps_on": placement.place,
+            "sampling_backend": self.description.sampling_backend,
             "elapsed_s": round(clock.elapsed_s(), 3),
         }
         state.history.append(entry)
