@@ -4,6 +4,7 @@ Run: `python -m benchmarks.deform_sample [--quick] [--threads N]`. The work is t
 context block on HRNet-W32 levels, with its projection, forward + backward. The published way is
 given float32 maps that are ready, channels first and channels last: the faster is the baseline. A
 further row counts their conversion from the float16 of a cache. Ours reads float16 and 8-bit maps.
+A kernel of the same plan written with numba, given float32 maps, tells what C is worth.
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ from benchmarks.published.lifter import grid_sample
 from lifter.ops import deform_sample
 from lifter.ops.cpu import is_built
 
+try:
+    from benchmarks import numba_sampling
+except ImportError:
+    numba_sampling = None  # type: ignore[assignment]
+
 CPU = torch.device("cpu")
 SIZES = ((64, 48), (32, 24), (16, 12), (8, 6))
 CHANNELS = (32, 64, 128, 256)  # HRNet-W32
 JOINTS, HEADS, POINTS, HEAD_WIDTH = 17, 4, 4, 32
 PUBLISHED = ("published, channels first", "published, channels last")
+NUMBA = "numba, float32"
+OURS = ("cpu, float16", "cpu, int8")
 SPEED_GOAL, MEMORY_GOAL = 4.0, 8.0
 
 
@@ -64,6 +72,18 @@ class Work:
         projected = [value(each) for value, each in zip(self.values, sums, strict=True)]
         return torch.stack(projected, dim=1).flatten(-2)
 
+    def with_numba(self) -> Tensor:
+        """The plan of the fused op in numba."""
+        points = self.reference_points[:, None, :, None, None] + self.offsets
+        sums = [
+            numba_sampling.NumbaSampling.apply(
+                level.permute(0, 2, 3, 1), points[:, index], self.weights[:, index]
+            )
+            for index, level in enumerate(self.last)
+        ]
+        projected = [value(each) for value, each in zip(self.values, sums, strict=True)]
+        return torch.stack(projected, dim=1).flatten(-2)
+
     def published(self, maps: list[Tensor]) -> Tensor:
         """Samples every point of every level, projects each sample, then averages."""
         sampled = []
@@ -88,6 +108,8 @@ def outputs(work: Work) -> dict[str, Callable[[], Tensor]]:
     if is_built():
         ways["cpu, float16"] = lambda: work.fused(work.halves, "cpu")
         ways["cpu, int8"] = lambda: work.fused(work.codes, "cpu", work.scales)
+    if numba_sampling is not None:
+        ways[NUMBA] = work.with_numba
     return ways
 
 
@@ -97,7 +119,7 @@ def measured(work: Work, *, batch: int, threads: int, rounds: int) -> list[Row]:
         name: lambda way=way: way().sum().backward()  # type: ignore[misc]
         for name, way in outputs(work).items()
     }
-    absent = () if is_built() else ("cpu, float16", "cpu, int8")
+    absent = [name for name in (*OURS, NUMBA) if name not in calls]
     times = seconds_of(calls, repeats=rounds, warm_up=2)
     baseline = min(PUBLISHED, key=lambda name: statistics.median(times[name]))
     what = f"forward + backward, B={batch}, {threads} threads"
@@ -107,7 +129,7 @@ def measured(work: Work, *, batch: int, threads: int, rounds: int) -> list[Row]:
         amount=batch,
         unit="samples/s",
         baseline=baseline,
-        goals={name: SPEED_GOAL for name in calls if name.startswith("cpu")},
+        goals=dict.fromkeys(OURS, SPEED_GOAL),
         absent=absent,
     )
     peaks = {name: peak_bytes(call, CPU) for name, call in calls.items()}
@@ -124,7 +146,7 @@ def memory_rows(work: str, peaks: Mapping[str, int], baseline: str) -> list[Row]
             unit="MB",
             ratio=peaks[baseline] / peak,
             baseline=baseline,
-            goal=MEMORY_GOAL if name.startswith("cpu") else None,
+            goal=MEMORY_GOAL if name in OURS else None,
         )
         for name, peak in peaks.items()
     ]
@@ -137,13 +159,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
+    if numba_sampling is not None:
+        numba_sampling.set_threads(chosen.threads)
     rows: list[Row] = []
     for batch in (2,) if chosen.quick else (1, 8, 64, 256):
         rounds = 2 if chosen.quick else chosen.rounds
         rows += measured(Work(batch), batch=batch, threads=chosen.threads, rounds=rounds)
     show("Sampling of four levels and projection", rows)
     if not chosen.quick:
-        append_rows("deform_sample-cpu", rows, packages=("numpy", "torch"))
+        append_rows("deform_sample-cpu", rows, packages=("numpy", "torch", "numba"))
 
 
 if __name__ == "__main__":
