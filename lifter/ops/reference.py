@@ -153,7 +153,7 @@ def _axis(points: Tensor, size: int, padding: str, align_corners: bool, *, slope
     near_slope = far_slope = None
     if padding == "border":
         if slopes:
-            far_slope = ((cells > 0) & (cells < size - 1)) * points.new_tensor(step)
+            far_slope = ((cells > 0) & (cells < size - 1)).to(points.dtype) * step
             near_slope = -far_slope
         return _Axis(first, near, far, near_slope, far_slope)
     # Zeros outside: a cell at distance d of the point weighs max(0, 1 - |d|), wherever that is.
