@@ -44,7 +44,7 @@ def examine(data_root: str) -> list[Finding]:
         *_packages(),
         _cv2_flavours(),
         *_torch(),
-        _sampling_kernel(),
+        *_sampling(),
         *_placeholders(),
         *(_bucket(data_root) if "://" in data_root else _disk(Path(data_root))),
         Finding("source", "note", git_revision() or "not a git checkout"),
@@ -105,13 +105,27 @@ def _torch() -> list[Finding]:
     return findings
 
 
-def _sampling_kernel() -> Finding:
+def _sampling() -> list[Finding]:
     from lifter.ops import cpu
 
-    if cpu.is_built():
-        return Finding("sampling kernel", "ok", "compiled")
     text = "not compiled: the slower PyTorch reference serves"
-    return Finding("sampling kernel", "bad", text, "install gcc, then: rm -rf .venv && make setup")
+    repair = "install gcc, then: rm -rf .venv && make setup"
+    kernel = Finding("sampling kernel", "bad", text, repair)
+    if cpu.is_built():
+        kernel = Finding("sampling kernel", "ok", "compiled")
+    return [kernel, _triton()]
+
+
+def _triton() -> Finding:
+    import torch
+
+    name = "sampling on a GPU"
+    if _is_installed("triton"):
+        return Finding(name, "ok", f"triton {metadata.version('triton')}")
+    if torch.cuda.is_available():
+        text = "triton is missing: the slower PyTorch reference serves"
+        return Finding(name, "bad", text, "python -m pip install triton")
+    return Finding(name, "note", "triton is not installed, and there is no GPU to use it")
 
 
 def _placeholders() -> list[Finding]:

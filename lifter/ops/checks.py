@@ -97,6 +97,19 @@ def check_inputs(
             tuple(scale.shape) == (level.shape[-1],),
             f"scales[{index}] must have shape ({level.shape[-1]},), got {tuple(scale.shape)}.",
         )
+        _require(
+            scale.dtype in (torch.float32, reference_points.dtype),
+            f"scales[{index}] must be float32, got {scale.dtype}. Call .float() on it.",
+        )
+        _require(
+            scale.device == level.device,
+            f"scales[{index}] must be on {level.device}, got {scale.device}.",
+        )
+        _require(
+            not scale.requires_grad,
+            f"scales[{index}] requires grad, but scales belong to frozen maps: no gradient is "
+            "computed for them. Pass scale.detach().",
+        )
 
 
 def _check_level(name: str, level: Tensor, batch: int, device: torch.device) -> None:

@@ -77,6 +77,18 @@ MISFITS = [
     ),
     ({"scales": [torch.ones(3)]}, r"scales must name one tensor per level \(3\), got 1"),
     ({"scales": [torch.ones(4)] * 3}, r"scales\[0\] must have shape \(3,\), got \(4,\)"),
+    (
+        {"scales": [torch.ones(3, dtype=torch.float64)] * 3},
+        r"scales\[0\] must be float32, got torch\.float64\. Call \.float\(\)",
+    ),
+    (
+        {"scales": [torch.ones(3, device="meta")] * 3},
+        r"scales\[0\] must be on cpu, got meta",
+    ),
+    (
+        {"scales": [torch.ones(3, requires_grad=True)] * 3},
+        r"scales\[0\] requires grad, but scales belong to frozen maps.* Pass scale\.detach\(\)",
+    ),
     ({"padding": "reflection"}, r"padding must be one of .* got 'reflection'"),
     ({"backend": "cuda"}, r"backend must be one of .* got 'cuda'"),
 ]

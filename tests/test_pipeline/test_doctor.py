@@ -59,6 +59,32 @@ def test_a_disk_that_refuses_writing_is_bad(
     assert found.repair is not None
 
 
+@pytest.mark.parametrize(("kernel", "level"), [(object(), "ok"), (None, "bad")])
+def test_the_check_says_whether_the_sampling_kernel_was_compiled(
+    kernel: object, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lifter.ops.cpu._kernel", lambda: kernel)
+    found = find(examine(str(tmp_path)), "sampling kernel")
+    assert found.level == level
+    assert (found.repair is None) == (level == "ok")
+
+
+@pytest.mark.parametrize(
+    ("installed", "has_gpu", "level"),
+    [(True, True, "ok"), (True, False, "ok"), (False, True, "bad"), (False, False, "note")],
+)
+def test_the_check_says_whether_triton_can_sample_on_a_gpu(
+    installed: bool, has_gpu: bool, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_is_installed", lambda name: installed and name == "triton")
+    monkeypatch.setattr(metadata, "version", lambda _name: "3.7")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    found = doctor._triton()
+    assert found.level == level
+    assert "triton" in found.value
+    assert (found.repair is None) == (level != "bad")
+
+
 def test_one_bad_line_makes_the_report_not_ok() -> None:
     good, bad = Finding("a", "ok", "1"), Finding("b", "bad", "missing", "make setup")
     assert as_json([good])["ok"]
