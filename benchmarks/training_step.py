@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +60,30 @@ class Plan:
 
 
 PLANS = {
-    "cpu": Plan(64, 5.0, (1, 8, 32), ("float32",), "float32", 1, 5, 4, ("disk",)),
+    "cpu": Plan(
+        batch=64,
+        goal=5.0,
+        batches=(1, 8, 32),
+        precisions=("float32",),
+        precision="float32",
+        steps=1,
+        rounds=5,
+        epoch_steps=4,
+        places=("disk",),
+    ),
     "cuda": Plan(
-        512,
-        15.0,
-        (64, 256, 1024, 2048),
-        ("float32", "tf32", "bfloat16"),
-        "bfloat16",
-        10,
-        7,
-        8,
-        ("disk", "device"),
+        batch=512,
+        goal=15.0,
+        batches=(64, 256, 1024, 2048),
+        precisions=("float32", "tf32", "bfloat16"),
+        precision="bfloat16",
+        steps=10,
+        rounds=7,
+        epoch_steps=8,
+        places=("disk", "device"),
     ),
 }
-QUICK = Plan(2, None, (1,), ("float32",), "float32", 1, 1, 1, ("disk",))
+QUICK = replace(PLANS["cpu"], batch=2, goal=None, batches=(1,), rounds=1, epoch_steps=1)
 
 
 class Bench:
