@@ -20,6 +20,7 @@ TINY = (
     "lifter.deform_heads=2",
     "lifter.num_points=1",
     "lifter.drop_path=0",
+    "train.steps=null",
     "train.epochs=2",
     "train.batch_size=8",
     "train.warmup_steps=0",
