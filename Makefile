@@ -105,8 +105,17 @@ test: lint typecheck ## Lint, types, import contracts and the quick tests, on al
 	@$(PYTEST) -m "not slow" $(ARGS)
 
 .PHONY: test-all
-test-all: lint typecheck ## All tests: big detectors, many seeds, every documented command
+test-all: lint typecheck ## All tests: big detectors, many seeds, every documented command; Triton's if it is installed
 	@$(PYTEST) $(ARGS)
+
+.PHONY: test-triton
+test-triton: $(DEV_STAMP) ## The GPU kernels in Triton's interpreter, without a GPU (installs Triton: 1 GB)
+	@$(BIN)/python -c 'import triton' 2>/dev/null || $(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) 'triton==3.9.0'
+	@$(PYTEST) tests/test_lifter/test_triton.py $(ARGS)
+
+.PHONY: test-gpu
+test-gpu: $(DEV_STAMP) ## What needs a CUDA device; skipped where there is none
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m gpu $(ARGS)
 
 .PHONY: lint
 lint: $(DEV_STAMP) ## Style and import contracts; writes nothing

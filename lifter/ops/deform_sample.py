@@ -112,7 +112,7 @@ def _deform_sample(
     align_corners: bool,
     backend: str,
 ) -> list[Tensor]:
-    return _IMPLEMENTATIONS[backend].sample_levels(
+    outputs: list[Tensor] = _IMPLEMENTATIONS[backend].sample_levels(
         levels,
         reference_points,
         sampling_offsets,
@@ -121,6 +121,7 @@ def _deform_sample(
         padding,
         align_corners,
     )
+    return outputs
 
 
 @_deform_sample.register_fake
@@ -150,7 +151,7 @@ def _deform_sample_backward(
     align_corners: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _IMPLEMENTATIONS[backend].sample_levels_backward(
+    gradients: tuple[Tensor, Tensor, Tensor] = _IMPLEMENTATIONS[backend].sample_levels_backward(
         grads,
         levels,
         reference_points,
@@ -160,6 +161,7 @@ def _deform_sample_backward(
         padding,
         align_corners,
     )
+    return gradients
 
 
 @_deform_sample_backward.register_fake

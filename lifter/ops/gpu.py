@@ -1,9 +1,9 @@
 """deform_sample on a CUDA device through Triton: one launch per pass for all levels.
 
-All levels go into one launch as tuples of tensors, which Triton takes since 3.3 (torch 2.7): a
-launch costs the host as long as the device needs for a batch of a training step. Tiles are chosen
-by rule and not by trial, so that nothing is timed and nothing synchronises. Maps with other strides
-than a contiguous [B, H, W, C] are copied first.
+All levels go into one launch, as tuples of tensors and of constants: four launches would cost the
+host more than the device needs for a batch of a training step. Triton takes such tuples since 3.4
+(that of torch 2.8). Tiles are chosen by rule and not by trial, so that nothing is timed and nothing
+synchronises. Maps with other strides than a contiguous [B, H, W, C] are copied first.
 
 Without a GPU the same kernels run under Triton's interpreter (environment variable
 TRITON_INTERPRET=1, set before this is imported), on CPU tensors, for tests.
@@ -12,7 +12,7 @@ TRITON_INTERPRET=1, set before this is imported), on CPU tensors, for tests.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import importlib.metadata
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,20 @@ from torch import Tensor
 
 from lifter.errors import SamplingError
 
-INSTALLED = importlib.util.find_spec("triton") is not None
+OLDEST = (3, 4)
+
+
+def _version() -> tuple[int, ...] | None:
+    """Version of Triton, None where there is none; importing it would take a second."""
+    for name in ("triton", "pytorch-triton", "pytorch-triton-rocm"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return tuple(int(part) for part in importlib.metadata.version(name).split(".")[:2])
+    return None
+
+
+# Found once, and outside of functions: torch.compile takes constants as they are.
+VERSION = _version()
+INSTALLED = VERSION is not None and VERSION >= OLDEST
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8)
@@ -48,7 +61,8 @@ def reason_against() -> str:
     """Returns why `serves` refuses, and what to do."""
     if not INSTALLED:
         return (
-            "needs Triton, which is not installed. It comes with CUDA builds of torch; elsewhere: "
+            f"needs Triton {OLDEST[0]}.{OLDEST[1]} or newer, found {_said(VERSION)}. It comes with "
+            "CUDA builds of torch (2.8 or newer); for its interpreter on the CPU: "
             "pip install 'posecache[triton]'. Or use backend='auto'."
         )
     return (
@@ -69,11 +83,11 @@ def sample_levels(
     """Returns L tensors [B, J, M, C_l] float32; arguments as `deform_sample`."""
     from lifter.ops.triton_kernels import forward  # not everywhere, and slow to import
 
+    rows = _num_rows(attention_weights)
     batch, _, joints, heads, _ = attention_weights.shape
     outputs = [
         reference_points.new_empty((batch, joints, heads, level.shape[-1])) for level in levels
     ]
-    rows = _num_rows(attention_weights)
     tiles = [_tile(level, _READ_BYTES // level.element_size()) for level in levels]
     programs = sum(
         -(-rows // tile_rows) * -(-level.shape[-1] // tile_wide)
@@ -132,6 +146,10 @@ def sample_levels_backward(
                 **_constants(levels, tiles, attention_weights, scales, padding, align_corners),
             )
     return offsets_grad.sum(dim=(1, 3, 4)), offsets_grad, weights_grad
+
+
+def _said(version: tuple[int, ...] | None) -> str:
+    return "none" if version is None else ".".join(map(str, version))
 
 
 def _num_rows(attention_weights: Tensor) -> int:

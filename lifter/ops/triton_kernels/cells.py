@@ -11,20 +11,14 @@ import triton.language as tl
 @triton.jit
 def locate(point, SIZE: tl.constexpr, ZEROS: tl.constexpr, ALIGN_CORNERS: tl.constexpr):
     """Two neighbouring cells of an axis, their shares, and the shares' slopes."""
-    if ALIGN_CORNERS:
-        STEP: tl.constexpr = (SIZE - 1) * 0.5
-        cell = (point + 1.0) * STEP
-    else:
-        STEP: tl.constexpr = SIZE * 0.5
-        cell = (point + 1.0) * STEP - 0.5
-    if ZEROS:  # beyond these bounds nothing is read and nothing changes
-        LOW: tl.constexpr = -1.0
-        HIGH: tl.constexpr = SIZE * 1.0
-        free = (cell >= LOW) & (cell <= HIGH)
-    else:
-        LOW: tl.constexpr = 0.0
-        HIGH: tl.constexpr = (SIZE - 1) * 1.0
-        free = (cell > LOW) & (cell < HIGH)
+    STEP: tl.constexpr = (SIZE - 1) * 0.5 if ALIGN_CORNERS else SIZE * 0.5
+    # Beyond these bounds nothing new is read, and nothing changes.
+    LOW: tl.constexpr = -1.0 if ZEROS else 0.0
+    HIGH: tl.constexpr = SIZE * 1.0 if ZEROS else (SIZE - 1) * 1.0
+    cell = (point + 1.0) * STEP
+    if not ALIGN_CORNERS:
+        cell -= 0.5
+    free = (cell >= LOW) & (cell <= HIGH) if ZEROS else (cell > LOW) & (cell < HIGH)
     # Comparisons leave a NaN as it is; minimum and maximum need not.
     held = tl.where(cell < LOW, LOW, tl.where(cell > HIGH, HIGH, cell))
     first = tl.floor(held)
