@@ -13,7 +13,13 @@ from torch import Tensor
 
 from cache import CacheReader
 from stages.lift.config import DataConfig
-from stages.lift.maps import MapSource, ResidentMaps, StoredMaps, ZeroMaps, torch_dtype
+from stages.lift.maps import (
+    MapSource,
+    ResidentMaps,
+    StoredMaps,
+    ZeroMaps,
+    level_scales,
+)
 from stages.lift.order import draw_donors, share_starts, shuffle_samples
 from stages.lift.samples import Samples, load_samples
 from stages.lift.world import ALONE, World
@@ -50,6 +56,11 @@ class Batch:
             target_m=self.target_m.to(device, non_blocking=True),
             valid=self.valid.to(device, non_blocking=True),
         )
+
+    def tensors(self) -> list[Tensor]:
+        """Returns all that `to` moves."""
+        labels = [self.target_m, self.valid]
+        return [self.keypoints_2d, self.reference_points, *self.levels, *labels]
 
     def lifted_by(self, model: Callable[..., Tensor]) -> Tensor:
         """Returns what a lifter makes of the batch [B, J, 3]; scales go to it where there are."""
@@ -204,15 +215,11 @@ class LiftData:
     def blank_batch(self) -> Batch:
         """Returns a batch of no samples: one row of zeros, which a lifter can read, of weight 0."""
         joints = self.samples.target_m.shape[2]
-        levels = [self.reader.levels[name].map_shape for name in self.level_names]
-        dtypes = [torch_dtype(self.reader, name) for name in self.level_names]
+        zeros, one = ZeroMaps(self.reader, self.level_names, device=CPU), np.zeros(1, np.int64)
         return Batch(
             keypoints_2d=torch.zeros(1, joints, 2),
             reference_points=torch.zeros(1, joints, 2),
-            levels=[
-                torch.zeros(1, *shape, dtype=dtype)
-                for shape, dtype in zip(levels, dtypes, strict=True)
-            ],
+            levels=zeros.gather(one, one),
             scales=self._scales,
             target_m=torch.zeros(1, joints, 3),
             valid=torch.zeros(1, joints, dtype=torch.bool),
@@ -287,18 +294,3 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[index] for index in range(len(self)))
-
-
-def level_scales(
-    reader: CacheReader, level_names: Sequence[str], device: torch.device
-) -> list[Tensor] | None:
-    """Returns per level [C] what 8-bit codes are multiplied by, 1 for other maps; None for none."""
-    found = [reader.scales(name) for name in level_names]
-    if all(scale is None for scale in found):
-        return None
-    return [
-        torch.ones(reader.levels[name].channels, device=device)
-        if scale is None
-        else torch.tensor(scale, device=device)
-        for name, scale in zip(level_names, found, strict=True)
-    ]

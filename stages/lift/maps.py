@@ -215,3 +215,18 @@ def torch_dtype(reader: CacheReader, name: str) -> torch.dtype:
     dtype = getattr(torch, reader.level_dtype(name).name)
     assert isinstance(dtype, torch.dtype)
     return dtype
+
+
+def level_scales(
+    reader: CacheReader, level_names: Sequence[str], device: torch.device
+) -> list[Tensor] | None:
+    """Returns per level [C] what 8-bit codes are multiplied by, 1 for other maps; None for none."""
+    found = [reader.scales(name) for name in level_names]
+    if all(scale is None for scale in found):
+        return None
+    return [
+        torch.ones(reader.levels[name].channels, device=device)
+        if scale is None
+        else torch.tensor(scale, device=device)
+        for name, scale in zip(level_names, found, strict=True)
+    ]

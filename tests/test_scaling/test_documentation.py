@@ -13,6 +13,7 @@ import pytest
 import typer
 from distributed.cli.dask_scheduler import main as dask_scheduler
 from distributed.cli.dask_worker import main as dask_worker
+from torch.distributed.run import parse_args
 
 from pipeline.cli import app
 
@@ -56,6 +57,10 @@ def test_a_documented_command_parses(words: list[str]) -> None:
         tool = {"scheduler": dask_scheduler, "worker": dask_worker}[words[1]]
         tool.make_context(words[1], words[2:])
     else:
+        if words[0] == "torchrun":
+            launch = parse_args(words[1:])
+            assert (launch.module, launch.training_script) == (True, "pipeline")
+            words = ["posecache", *launch.training_script_args]
         assert words[0] == "posecache"
         parse(POSECACHE, words)
 
