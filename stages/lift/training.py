@@ -106,6 +106,8 @@ class _Training:
     ) -> None:
         self.config, self.run_dir, self.recording = config, run_dir, recording
         self.device = use_device(world.device_name(config.device))
+        if world.size > 1 and self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # streams and events are of the current one
         torch.manual_seed(config.seed)
         names = level_names(lifter_config, reader)
         trained_on = describe(reader, config.data, names)
