@@ -210,7 +210,11 @@ def test_every_number_is_the_same_in_every_run(device: str) -> None:
 def test_op_is_registered_as_torch_library_asks(device: str) -> None:
     inputs = moved(random_inputs(joints=1, heads=1, shapes=((3, 2, 4),)), device)
     settings = ([torch.rand(4, device=device)], "zeros", True, "triton")
-    outcome = torch.library.opcheck(torch.ops.posecache.deform_sample.default, (*inputs, *settings))
+    # What tracing makes of the op does not depend on the backend, and is tested with the others.
+    wanted = ("test_schema", "test_faketensor", "test_autograd_registration")
+    outcome = torch.library.opcheck(
+        torch.ops.posecache.deform_sample.default, (*inputs, *settings), test_utils=wanted
+    )
     assert set(outcome.values()) == {"SUCCESS"}
 
 
