@@ -16,6 +16,7 @@ from stages.lift.prefetch import Prefetch
 from stages.lift.samples import METRES_PER_MM
 from stages.lift.schedule import lr_factor
 from stages.lift.step import Totals, TrainStep
+from stages.lift.transfer import on_device
 
 REPORT_EVERY_S = 5.0
 
@@ -88,9 +89,9 @@ def run_epoch(
                 ended=ended,
             )
 
-        for index, batch in enumerate(ahead):
+        for index, batch in enumerate(on_device(ahead, train_step.device)):
             step = first_step + index
-            train_step(batch.to(train_step.device), step=step, lr=lr_of(step))
+            train_step(batch, step=step, lr=lr_of(step))
             num_samples += batch.rows_of_all
             require_finite(train_step.seen())
             now = time.perf_counter()

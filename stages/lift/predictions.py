@@ -14,6 +14,7 @@ from stages.lift.batches import LiftData
 from stages.lift.config import FeedConfig
 from stages.lift.prefetch import Prefetch
 from stages.lift.samples import FLIPPED, METRES_PER_MM, PLAIN, mirror
+from stages.lift.transfer import on_device
 
 
 def predict_mm(
@@ -47,7 +48,6 @@ def _predict_view(
     device: torch.device,
     feed: FeedConfig,
 ) -> NDArray[np.float64]:
-    parts = []
     batches = data.ordered_batches(batch_size=batch_size, view=view)
     with (
         evaluation_mode(model),
@@ -59,12 +59,12 @@ def _predict_view(
             recycle=data.recycle,
         ) as ahead,
     ):
-        for host_batch in ahead:
-            batch = host_batch.to(device)
-            parts.append(batch.lifted_by(model).to(torch.float64).cpu().numpy())
+        parts = [batch.lifted_by(model) for batch in on_device(ahead, device)]
     if not parts:
         return np.empty((0, *data.samples.target_m.shape[2:]))
-    return np.concatenate(parts)
+    # All at once: every copy to the host waits for the device.
+    predicted: NDArray[np.float64] = torch.cat(parts).to("cpu", torch.float64).numpy()
+    return predicted
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class TrainStep:
         # Sum of losses, number of samples, failed step or -1, its loss.
         self._totals = torch.zeros(4, dtype=torch.float64, device=self.device)
         self._totals[2] = -1.0
-        self._num_samples = self._num_steps = 0
+        self._num_steps = 0
         self._mirror.start(self._totals)
 
     def __call__(self, batch: Batch, *, step: int, lr: float) -> None:

@@ -21,6 +21,7 @@ from stages.lift.optimizer import build_optimizer
 from stages.lift.rundir import read_log
 from stages.lift.state import TrainState
 from stages.lift.step import SEND_EVERY_STEPS, TrainStep
+from stages.lift.transfer import on_device
 
 pytestmark = [
     pytest.mark.gpu,
@@ -55,11 +56,12 @@ def test_no_step_waits_for_the_device(store: CacheReader, precision: str) -> Non
     batches = data.training_batches(batch_size=8, rng=np.random.default_rng(0))
     for number in range(3):  # compiles kernels, allocates the optimiser's state
         step(batches[number].to(device), step=number, lr=1e-3)
+    prepared = [batches[number % len(batches)] for number in range(2 * SEND_EVERY_STEPS)]
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for number in range(3, 3 + 2 * SEND_EVERY_STEPS):
-            step(batches[number % len(batches)].to(device), step=number, lr=1e-3)
+        for number, batch in enumerate(on_device(prepared, device), start=3):
+            step(batch, step=number, lr=1e-3)
             step.seen()
     finally:
         torch.cuda.set_sync_debug_mode("default")
