@@ -42,7 +42,7 @@ from benchmarks.steps import (
 )
 from cache import CacheReader
 from cache.derived.recode import recode
-from stages.lift.config import DataConfig, TrainConfig
+from stages.lift.config import DataConfig, Precision, TrainConfig
 from stages.lift.prefetch import Prefetch
 
 WARM_UP = 2
@@ -53,7 +53,7 @@ def profiled_steps(
     name: str, reader: CacheReader, config: TrainConfig, device: torch.device, *, steps: int
 ) -> tuple[list[Any], float]:
     """Returns the events of the steps, and their wall time in microseconds."""
-    contender = contenders(LAYOUTS)[name]
+    contender = contenders(LAYOUTS, config.precision)[name]
     feed = EpochFeed(
         reader,
         config,
@@ -99,7 +99,7 @@ def section(
     name: str, reader: CacheReader, config: TrainConfig, device: torch.device, *, steps: int
 ) -> str:
     """Returns the tables of one contender."""
-    contender = contenders(LAYOUTS)[name]
+    contender = contenders(LAYOUTS, config.precision)[name]
     batch = made_batch(config.batch_size, contender.reads, device)
     ready = ReadySteps(contender.build(), batch, config, steps=steps)
     ready()
@@ -127,7 +127,7 @@ def section(
 
 
 @contextmanager
-def marked_network() -> Iterator[None]:
+def marked_network(precision: Precision) -> Iterator[None]:
     """Marks what HRNet does as a range."""
     ranges: list[record_function] = []
 
@@ -139,8 +139,8 @@ def marked_network() -> Iterator[None]:
         ranges.pop().__exit__(None, None, None)
 
     handles = (
-        network().register_forward_pre_hook(enter),
-        network().register_forward_hook(leave),
+        network(precision).register_forward_pre_hook(enter),
+        network(precision).register_forward_hook(leave),
     )
     try:
         yield
@@ -173,7 +173,7 @@ def main() -> None:
     if device.type == "cpu":
         title += f", {chosen.threads} threads"
     parts = [f"## {chosen.label}: {title}", "", ", ".join(f"{k} {v}" for k, v in host.items()), ""]
-    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder, marked_network():
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder, marked_network(chosen.precision):
         half = write_made_store(Path(folder) / "made.zarr", batch * (WARM_UP + steps))
         recode(half, Path(folder) / "uint8.zarr", dtype="uint8")
         for name in names:

@@ -30,7 +30,7 @@ from benchmarks.published.lifter import PublishedLifter
 from lifter import build_lifter
 from lifter.config import LifterConfig
 from stages.lift.batches import Batch
-from stages.lift.config import TrainConfig
+from stages.lift.config import Precision, TrainConfig
 from stages.lift.devices import torch_settings
 from stages.lift.optimizer import build_optimizer
 from stages.lift.state import TrainState
@@ -55,18 +55,22 @@ class Contender:
 
 
 @functools.cache
-def network() -> FrozenHRNet:
-    """Returns HRNet-W32; the same one for all that only read it."""
-    return FrozenHRNet()
+def network(precision: Precision = "float32") -> FrozenHRNet:
+    """Returns HRNet-W32 for training in a precision; the same one for all that only read it."""
+    return FrozenHRNet(half=precision == "bfloat16")
 
 
-def contenders(layouts: Mapping[str, Layout]) -> dict[str, Contender]:
+def contenders(
+    layouts: Mapping[str, Layout], precision: Precision = "float32"
+) -> dict[str, Contender]:
     """Returns them by name; `layouts` says how the maps of a published lifter lie in memory."""
+
+    def published() -> nn.Module:
+        lifter = _published_lifter()
+        return PublishedDesign(network(precision), lifter, layout=layouts[PUBLISHED])
+
     return {
-        PUBLISHED: Contender(
-            lambda: PublishedDesign(network(), _published_lifter(), layout=layouts[PUBLISHED]),
-            "crops",
-        ),
+        PUBLISHED: Contender(published, "crops"),
         ON_MAPS: Contender(
             lambda: PublishedOnMaps(_published_lifter(), layout=layouts[ON_MAPS]), "float16"
         ),
@@ -162,7 +166,7 @@ def layout_trials(
     for name in (PUBLISHED, ON_MAPS):
         found[name] = {}
         for layout in LAYOUTS:
-            contender = contenders({name: layout})[name]
+            contender = contenders({name: layout}, config.precision)[name]
             batch = made_batch(batch_size, contender.reads, device)
             found[name][layout] = ReadySteps(contender.build(), batch, config, steps=steps)
     return found

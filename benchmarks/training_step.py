@@ -167,7 +167,7 @@ class Bench:
         config = self._config(plan.precision, data=DataConfig(train_split=split))
         for place in plan.places:
             runs: dict[str, Epoch] = {}
-            for name, contender in contenders(self.layouts).items():
+            for name, contender in contenders(self.layouts, plan.precision).items():
                 feed = EpochFeed(
                     readers.get(contender.reads, readers["float16"]),
                     config,
@@ -197,7 +197,7 @@ class Bench:
         return {kind: made_batch(batch, kind, self.device) for kind in kinds}
 
     def _ready(self, name: str, batches: dict[Input, Batch], config: TrainConfig) -> ReadySteps:
-        contender = contenders(self.layouts)[name]
+        contender = contenders(self.layouts, config.precision)[name]
         model = contender.build()
         return ReadySteps(model, batches[contender.reads], config, steps=self.plan.steps)
 

@@ -32,9 +32,13 @@ class FrozenHRNet(nn.Module):
     Args:
         config: of mmpose, a file or a mapping; None for HRNet-W32 at 256 x 192 px as mmpose ships
             it. Its weights are random: time does not depend on them.
+        half: hold the weights of its convolutions in bfloat16, for use under autocast, which would
+            convert them anew in every step: it remembers those only that learn.
     """
 
-    def __init__(self, config: Path | Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, config: Path | Mapping[str, Any] | None = None, *, half: bool = False
+    ) -> None:
         super().__init__()
         # mmpose takes seconds to import.
         from stages.extract.detectors.mmpose_topdown import build_pose_estimator, load_config
@@ -44,6 +48,10 @@ class FrozenHRNet(nn.Module):
             config, _ = detector_files(named)
         backbone = build_pose_estimator(load_config(config)).backbone
         self.backbone = backbone.to(memory_format=torch.channels_last)
+        if half:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.Conv2d):
+                    module.to(torch.bfloat16)
         self.requires_grad_(False)
         self.train(False)
         mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
@@ -93,7 +101,8 @@ class PublishedDesign(nn.Module):
     ) -> Tensor:  # [B, J, 3]
         """Returns the joints in metres relative to the root."""
         (crops,) = levels
-        maps = [laid_out(each, self.layout) for each in self.network(crops)]
+        # Once per step, if they are bfloat16: each of the five readings would convert them again.
+        maps = [laid_out(each.float(), self.layout) for each in self.network(crops)]
         output: Tensor = self.lifter(keypoints_2d, reference_points, maps)
         return output
 
@@ -112,7 +121,7 @@ class PublishedOnMaps(nn.Module):
         levels: Sequence[Tensor],  # L maps [B, H, W, C]
     ) -> Tensor:  # [B, J, 3]
         """Returns the joints in metres relative to the root."""
-        # Once per step: as float32, each of the five readings of a map would convert it again.
+        # Once per step, as above.
         maps = [laid_out(each.permute(0, 3, 1, 2).float(), self.layout) for each in levels]
         output: Tensor = self.lifter(keypoints_2d, reference_points, maps)
         return output

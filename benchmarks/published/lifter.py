@@ -44,9 +44,13 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [B, T, D] -> the same
         """Returns the mixed tokens."""
-        # [B, T, 3 D] -> three of [B, M, T, D / M]
-        parts = self.qkv(x).unflatten(-1, (3, ATTENTION_HEADS, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(*parts.unbind(0))
+        # [B, T, 3 D] -> three of [B, M, T, D / M]; split first, which copies least in the backward
+        # pass.
+        query, key, value = (
+            part.unflatten(-1, (ATTENTION_HEADS, -1)).transpose(1, 2)
+            for part in self.qkv(x).chunk(3, dim=-1)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value)
         output: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return output
 

@@ -110,3 +110,14 @@ def test_training_leaves_the_network_in_evaluation_mode_and_without_gradients(ne
     assert all(p.grad is not None for p in model.lifter.parameters())
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_weights_held_in_half_precision_give_what_autocast_gives(network):
+    config = build_hrnet_config(get_skeleton("H36M17"), base_channels=8, input_size=(64, 64))
+    half = FrozenHRNet(config, half=True)
+    half.load_state_dict(network.state_dict())
+    crops = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for found, expected in zip(half(crops), network(crops), strict=True):
+            assert found.dtype == torch.bfloat16
+            assert torch.equal(found, expected)

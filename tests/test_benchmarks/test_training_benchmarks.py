@@ -38,7 +38,7 @@ class Pooled(nn.Module):
 @pytest.fixture
 def bench(monkeypatch) -> Bench:
     network = Pooled()
-    monkeypatch.setattr(steps, "network", lambda: network)
+    monkeypatch.setattr(steps, "network", lambda _precision="float32": network)
     bench = Bench(QUICK, CPU, compiled=())
     bench.layouts = {steps.PUBLISHED: "contiguous", steps.ON_MAPS: "contiguous"}
     return bench
