@@ -30,7 +30,7 @@ LOOK_EVERY_S = 0.5
 # How long a process that has nothing to say stays, so that the one that has can say it: torchrun
 # ends all as soon as one has ended.
 GRACE_S = 3.0
-_FAILED = "posecache/failed"
+_HERE, _FAILED = "posecache/here", "posecache/failed"
 
 
 @contextmanager
@@ -89,6 +89,8 @@ def _meet(world: World) -> _Failures:
     has_nccl = torch.cuda.is_available() and distributed.is_nccl_available()
     try:
         store, _, _ = next(iter(rendezvous("env://", timeout=MEETING_TIMEOUT)))
+        store.set(f"{_HERE}/{world.rank}", "")
+        store.wait([f"{_HERE}/{rank}" for rank in range(world.size)], MEETING_TIMEOUT)
         distributed.init_process_group(
             backend="cpu:gloo,cuda:nccl" if has_nccl else "gloo",
             store=store,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import zarr
 from safetensors.numpy import load_file
 
 from cache import CacheReader, FrameStatus
+from stages.lift import LiftError
+from stages.lift.distributed import open_world
 from tests.test_lift.launching import WATCHED, by_hand, torchrun, words
 from tests.test_lift.stores import COMPRESSED, build_plan, write_store
 from tests.test_pipeline.commands import CommandLine
@@ -244,6 +248,20 @@ def test_a_wrong_setting_is_said_once(folder: Path) -> None:
     ended = by_hand(2, *words(folder, "train.speed=11"))
     assert ended.codes[0] in {2, 3}
     assert ended.err.count("train.speed") == EXACTLY_ONE_LINE, ended.err
+
+
+def test_processes_that_do_not_come_are_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, text in (place | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}).items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setattr("stages.lift.distributed.MEETING_TIMEOUT", timedelta(seconds=1))
+    message = rf"Process 0 of 2 could not meet the others at 127.0.0.1:{port}: .*same address"
+    with pytest.raises(LiftError, match=message), open_world():
+        pass
 
 
 def test_other_commands_are_refused_under_torchrun(
