@@ -31,6 +31,7 @@ from tests.test_lifter.triton_checks import (
     test_points_on_cells_and_edges_take_the_slopes_of_the_reference,  # noqa: F401
     test_sums_and_gradients_are_as_near_to_float64_as_the_reference_is,  # noqa: F401
     test_the_comparison_notices_a_point_that_is_slightly_off,  # noqa: F401
+    test_the_ways_of_the_gpu_benchmark_give_the_same_tokens,  # noqa: F401
     test_without_samples_or_points_sums_are_empty_or_zero,  # noqa: F401
 )
 

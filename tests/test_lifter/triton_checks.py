@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.sampling_work import OURS, PUBLISHED, Work, value_ways, ways
 from lifter.errors import SamplingError
 from lifter.ops import deform_sample, gpu, prepare_levels
 from tests.test_lifter.sampling import (
@@ -231,3 +232,18 @@ def test_more_rows_than_32_bits_count_are_refused(device: str) -> None:
     level = number.expand(2**16, 1, 1, 1)
     with pytest.raises(SamplingError, match="samples x joints x heads must be at most"):
         gpu.sample_levels([level], *points, points[1][..., 0], [], "border", True)
+
+
+def test_the_ways_of_the_gpu_benchmark_give_the_same_tokens(device: str) -> None:
+    work = Work(1, torch.device(device), sizes=((3, 2),), channels=(16,))
+    found = {name: way().detach() for name, way in ways(work).items()}
+    expected = found[PUBLISHED[0]]
+    for name in OURS[:2]:
+        torch.testing.assert_close(found[name], expected, rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(found[OURS[0]], expected, rtol=1e-4, atol=1e-4)
+    assert 0 < float((found[OURS[2]] - expected).abs().max()) < 0.1
+    for name, way in value_ways(work).items():
+        ((values,), points) = (work.values, (work.reference_points, work.offsets, work.weights))
+        options = {"padding": "zeros", "align_corners": False, "backend": "reference"}
+        (sums,) = deform_sample([values], *points, **options)
+        torch.testing.assert_close(way(), sums.flatten(-2), rtol=1e-4, atol=1e-4, msg=name)
