@@ -57,7 +57,7 @@ class Contender:
 @functools.cache
 def network(precision: Precision = "float32") -> FrozenHRNet:
     """Returns HRNet-W32 for training in a precision; the same one for all that only read it."""
-    return FrozenHRNet(half=precision == "bfloat16")
+    return FrozenHRNet(half=precision == "bfloat16", folded=True)
 
 
 def contenders(

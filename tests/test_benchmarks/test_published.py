@@ -1,7 +1,14 @@
 import pytest
 import torch
+from torch import nn
 
-from benchmarks.published.design import LAYOUTS, FrozenHRNet, PublishedDesign, PublishedOnMaps
+from benchmarks.published.design import (
+    LAYOUTS,
+    FrozenHRNet,
+    PublishedDesign,
+    PublishedOnMaps,
+    fold_norms,
+)
 from benchmarks.published.lifter import PublishedLifter
 from cache.skeletons import get_skeleton
 from lifter import load_published_capf
@@ -121,3 +128,22 @@ def test_weights_held_in_half_precision_give_what_autocast_gives(network):
         for found, expected in zip(half(crops), network(crops), strict=True):
             assert found.dtype == torch.bfloat16
             assert torch.equal(found, expected)
+
+
+def test_norms_folded_into_convolutions_give_the_same_maps():
+    config = build_hrnet_config(get_skeleton("H36M17"), base_channels=8, input_size=(64, 64))
+    torch.manual_seed(0)
+    plain = FrozenHRNet(config)
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            module.bias.uniform_(-0.1, 0.1)
+    crops = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    expected = [level.clone() for level in plain(crops)]
+    fold_norms(plain.backbone)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in plain.modules())
+    for found, level in zip(plain(crops), expected, strict=True):
+        torch.testing.assert_close(found, level, rtol=1e-3, atol=1e-4 * float(level.abs().max()))
+    folded = FrozenHRNet(config, folded=True)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
