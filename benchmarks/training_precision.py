@@ -49,7 +49,6 @@ WAYS = (
     Way("float16", "float32"),
     Way("uint8", "float32"),
     Way("float16", "bfloat16"),
-    Way("uint8", "bfloat16"),
 )
 
 
