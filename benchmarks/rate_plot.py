@@ -17,16 +17,21 @@ def plot_rates(rates: Mapping[str, Mapping[int, float]], path: Path, *, title: s
     # It takes a second to import.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import StrMethodFormatter
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for name, by_batch in rates.items():
         if len(by_batch) > 1:
-            sizes = sorted(by_batch)
-            axes.plot(sizes, [by_batch[size] for size in sizes], marker="o", label=name)
+            points = sorted(by_batch.items())
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    sizes = sorted({size for by_batch in rates.values() for size in by_batch})
+    axes.set_xticks(sizes, labels=[str(size) for size in sizes])
+    for ticker in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        ticker(StrMethodFormatter("{x:g}"))
     axes.set_xlabel("batch size")
     axes.set_ylabel("training, frames/s")
     axes.set_title(title)
