@@ -19,7 +19,7 @@ from benchmarks.loader import Feed
 from benchmarks.steps import CROP_SIZE, arithmetic, train_step
 from cache import CacheReader
 from stages.lift.config import TrainConfig
-from stages.lift.epoch import run_epoch
+from stages.lift.fit.epoch import run_epoch
 
 Place = Literal["disk", "device"]
 

@@ -23,16 +23,16 @@ from benchmarks.made_store import write_made_store
 from cache import CacheReader
 from lifter import build_lifter
 from lifter.config import LifterConfig
-from stages.lift.batches import Batch, LiftData
 from stages.lift.config import DataConfig, TrainConfig
-from stages.lift.epoch import run_epoch
 from stages.lift.errors import DoesNotFit
-from stages.lift.optimizer import build_optimizer
-from stages.lift.prefetch import Prefetch, Source
-from stages.lift.residency import place_maps
-from stages.lift.samples import splits_of
-from stages.lift.state import TrainState
-from stages.lift.step import TrainStep
+from stages.lift.feed.batches import Batch, LiftData
+from stages.lift.feed.prefetch import Prefetch, Source
+from stages.lift.feed.residency import place_maps
+from stages.lift.feed.samples import splits_of
+from stages.lift.fit.epoch import run_epoch
+from stages.lift.fit.optimizer import build_optimizer
+from stages.lift.fit.step import TrainStep
+from stages.lift.runs.state import TrainState
 
 CPU = torch.device("cpu")
 GOAL = 0.95

@@ -22,10 +22,10 @@ from benchmarks.harness import Row, append_rows, arguments, seconds_of, show
 from benchmarks.made_reader import SPLIT, MadeReader
 from benchmarks.made_store import LEVELS
 from benchmarks.steps import Input, ReadySteps, arithmetic, capf, made_batch, train_step
-from stages.lift.batches import LiftData
 from stages.lift.config import DataConfig, TrainConfig
-from stages.lift.epoch import run_epoch
-from stages.lift.residency import place_maps
+from stages.lift.feed.batches import LiftData
+from stages.lift.feed.residency import place_maps
+from stages.lift.fit.epoch import run_epoch
 
 GOAL_S, GOAL_FRAMES = 6.0, 312_000
 PACKAGES = ("numpy", "torch", "triton")

@@ -43,7 +43,7 @@ from benchmarks.steps import (
 from cache import CacheReader
 from cache.derived.recode import recode
 from stages.lift.config import DataConfig, Precision, TrainConfig
-from stages.lift.prefetch import Prefetch
+from stages.lift.feed.prefetch import Prefetch
 
 WARM_UP = 2
 LAYOUTS = {PUBLISHED: "channels_last", ON_MAPS: "channels_last"}

@@ -24,8 +24,8 @@ from pipeline.runs import (
 from stages.extract.datasets import Dataset, DatasetError, FrameError
 from stages.lift import Evaluation, TrainProgress, evaluate_run, train
 from stages.lift.figures import plot_frames
+from stages.lift.processes.world import ALONE, World
 from stages.lift.progress import Report
-from stages.lift.world import ALONE, World
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pipeline.lifting import LiftedRun, help_lift, lift, progress_note, run_dire
 from pipeline.tables import action_table, split_table
 from stages.extract.datasets import build_dataset
 from stages.lift import TrainProgress
-from stages.lift.distributed import open_world
-from stages.lift.world import World
+from stages.lift.processes.distributed import open_world
+from stages.lift.processes.world import World
 
 
 def run_lift(

@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stages.lift.checkpoints import LoadedRun, load_run
     from stages.lift.comparison import Comparison, compare_metrics, paired_bootstrap
     from stages.lift.config import DataConfig, EvaluateConfig, TrainConfig
     from stages.lift.errors import (
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from stages.lift.evaluation import Evaluation, evaluate, evaluate_run
     from stages.lift.figures import plot_curves, plot_frames
     from stages.lift.progress import TrainProgress
+    from stages.lift.runs.checkpoints import LoadedRun, load_run
     from stages.lift.training import TrainSummary, train
 
 __all__ = [

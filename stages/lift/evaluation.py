@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cache import CacheReader
-from stages.lift.batches import LiftData
-from stages.lift.checkpoints import LoadedRun, load_run
 from stages.lift.config import DataConfig, EvaluateConfig
 from stages.lift.devices import torch_settings, use_device
 from stages.lift.errors import EmptySplit, NotFiniteLoss
-from stages.lift.levels import sampling_backend
+from stages.lift.feed.batches import LiftData
+from stages.lift.feed.levels import sampling_backend
+from stages.lift.feed.residency import place_maps
+from stages.lift.feed.samples import METRES_PER_MM, splits_of
 from stages.lift.predictions import predict_mm
-from stages.lift.residency import place_maps
-from stages.lift.rundir import METRICS_FILE, write_json
-from stages.lift.samples import METRES_PER_MM, splits_of
+from stages.lift.runs.checkpoints import LoadedRun, load_run
+from stages.lift.runs.rundir import METRICS_FILE, write_json
 from stages.lift.scores import mean_of_groups, score_frames, summarise, summarise_groups
 
 

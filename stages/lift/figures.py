@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cache import CacheReader, Skeleton
-from stages.lift.rundir import write_bytes
+from stages.lift.runs.rundir import write_bytes
 
 if TYPE_CHECKING:
     from stages.lift.evaluation import Evaluation

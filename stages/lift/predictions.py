@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from stages.lift.batches import LiftData
 from stages.lift.config import FeedConfig
-from stages.lift.prefetch import Prefetch
-from stages.lift.samples import FLIPPED, METRES_PER_MM, PLAIN, mirror
-from stages.lift.transfer import on_device
+from stages.lift.feed.batches import LiftData
+from stages.lift.feed.prefetch import Prefetch
+from stages.lift.feed.samples import FLIPPED, METRES_PER_MM, PLAIN, mirror
+from stages.lift.feed.transfer import on_device
 
 
 def predict_mm(

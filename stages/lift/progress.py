@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.lift.residency import Placement
+from stages.lift.feed.residency import Placement
 
 
 @dataclass(frozen=True)

@@ -12,22 +12,22 @@ import torch
 from cache import CacheReader
 from lifter import param_groups
 from lifter.config import LifterConfig
-from stages.lift.averages import WeightAverage
-from stages.lift.checkpoints import RunDescription, build_model, versions
 from stages.lift.config import TrainConfig
 from stages.lift.devices import torch_settings, use_device
-from stages.lift.epoch import EpochReport, run_epoch
-from stages.lift.identity import describe
-from stages.lift.levels import level_names, sampling_backend
-from stages.lift.optimizer import build_optimizer
+from stages.lift.feed.levels import level_names, sampling_backend
+from stages.lift.feed.residency import Placement
+from stages.lift.feed.rundata import check_splits, open_data
+from stages.lift.fit.averages import WeightAverage
+from stages.lift.fit.epoch import EpochReport, run_epoch
+from stages.lift.fit.optimizer import build_optimizer
+from stages.lift.fit.step import TrainStep
+from stages.lift.fit.validation import validate
+from stages.lift.processes.world import ALONE, World
 from stages.lift.progress import Clock, Report, TrainProgress, loading, mean_wait_fraction
-from stages.lift.recording import Recording
-from stages.lift.residency import Placement
-from stages.lift.rundata import check_splits, open_data
-from stages.lift.state import TrainState
-from stages.lift.step import TrainStep
-from stages.lift.validation import validate
-from stages.lift.world import ALONE, World
+from stages.lift.runs.checkpoints import RunDescription, build_model, versions
+from stages.lift.runs.identity import describe
+from stages.lift.runs.recording import Recording
+from stages.lift.runs.state import TrainState
 
 
 @dataclass(frozen=True)

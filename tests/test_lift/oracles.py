@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from stages.lift.samples import Samples
+from stages.lift.feed.samples import Samples
 
 
 class Oracle(nn.Module):

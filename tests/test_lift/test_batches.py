@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from cache import CacheReader, FrameStatus
 from cache.skeletons import H36M17
 from stages.lift import DataConfig, EmptySplit, LiftError
-from stages.lift.batches import Batch, LiftData
-from stages.lift.order import draw_donors
-from stages.lift.samples import mirror, splits_of
+from stages.lift.feed.batches import Batch, LiftData
+from stages.lift.feed.order import draw_donors
+from stages.lift.feed.samples import mirror, splits_of
 from tests.test_lift.stores import CROP_SIZE, IMAGE_SIZE, build_plan, write_store
 
 NAMES = ("x8", "x16")

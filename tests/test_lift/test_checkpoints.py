@@ -18,7 +18,7 @@ from stages.lift import (
     load_run,
     train,
 )
-from stages.lift.batches import LiftData
+from stages.lift.feed.batches import LiftData
 from tests.test_lift.stores import IDENTITY, LEVELS, write_store
 from tests.test_lift.test_training import CAPF, POSE_ONLY
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from cache import CacheReader, FrameStatus
 from stages.lift import LiftError
-from stages.lift.distributed import open_world
+from stages.lift.processes.distributed import open_world
 from tests.test_lift.launching import WATCHED, by_hand, torchrun, words
 from tests.test_lift.stores import COMPRESSED, build_plan, write_store
 from tests.test_pipeline.commands import CommandLine
@@ -258,7 +258,7 @@ def test_processes_that_do_not_come_are_not_waited_for_for_ever(
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     for name, text in (place | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}).items():
         monkeypatch.setenv(name, text)
-    monkeypatch.setattr("stages.lift.distributed.MEETING_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr("stages.lift.processes.distributed.MEETING_TIMEOUT", timedelta(seconds=1))
     message = rf"Process 0 of 2 could not meet the others at 127.0.0.1:{port}: .*same address"
     with pytest.raises(LiftError, match=message), open_world():
         pass

@@ -10,9 +10,9 @@ from torch import nn
 from cache import CacheReader, FrameStatus
 from lifter.metrics import mpjve_mm
 from stages.lift import DataConfig, EmptySplit, EvaluateConfig, Evaluation, NotFiniteLoss, evaluate
-from stages.lift.batches import LiftData
 from stages.lift.config import FeedConfig
 from stages.lift.evaluation import evaluation_splits, follows_previous
+from stages.lift.feed.batches import LiftData
 from stages.lift.predictions import predict_mm
 from tests.test_lift.oracles import Lopsided, Oracle, Symmetric
 from tests.test_lift.stores import build_plan, write_store

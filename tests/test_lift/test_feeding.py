@@ -22,10 +22,10 @@ from stages.lift import (
     load_run,
     train,
 )
-from stages.lift.batches import Batch, LiftData
-from stages.lift.prefetch import Prefetch
-from stages.lift.residency import place_maps
-from stages.lift.rundir import read_log
+from stages.lift.feed.batches import Batch, LiftData
+from stages.lift.feed.prefetch import Prefetch
+from stages.lift.feed.residency import place_maps
+from stages.lift.runs.rundir import read_log
 from tests.test_lift.killed_run import CONFIG, LIFTER
 from tests.test_lift.stores import IDENTITY, write_store
 from tests.test_lift.test_batches import NAMES, map_owners

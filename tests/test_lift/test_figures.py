@@ -8,7 +8,7 @@ import torch
 
 from cache import CacheReader
 from stages.lift import DataConfig, EvaluateConfig, evaluate, plot_curves, plot_frames
-from stages.lift.batches import LiftData
+from stages.lift.feed.batches import LiftData
 from stages.lift.figures import LEFT, RIGHT, describe_row
 from tests.test_lift.oracles import Oracle
 from tests.test_lift.stores import IMAGE_SIZE

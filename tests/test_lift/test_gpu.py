@@ -13,15 +13,15 @@ import torch
 from cache import CacheReader
 from lifter.config import LifterConfig
 from stages.lift import TrainConfig, train
-from stages.lift.averages import WeightAverage
-from stages.lift.batches import LiftData
-from stages.lift.checkpoints import build_model
-from stages.lift.identity import describe
-from stages.lift.optimizer import build_optimizer
-from stages.lift.rundir import read_log
-from stages.lift.state import TrainState
-from stages.lift.step import SEND_EVERY_STEPS, TrainStep
-from stages.lift.transfer import on_device
+from stages.lift.feed.batches import LiftData
+from stages.lift.feed.transfer import on_device
+from stages.lift.fit.averages import WeightAverage
+from stages.lift.fit.optimizer import build_optimizer
+from stages.lift.fit.step import SEND_EVERY_STEPS, TrainStep
+from stages.lift.runs.checkpoints import build_model
+from stages.lift.runs.identity import describe
+from stages.lift.runs.rundir import read_log
+from stages.lift.runs.state import TrainState
 
 pytestmark = [
     pytest.mark.gpu,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stages.lift.prefetch import Prefetch
+from stages.lift.feed.prefetch import Prefetch
 
 
 class Made:

@@ -22,10 +22,10 @@ from stages.lift import (
     residency,
     train,
 )
-from stages.lift.batches import LiftData
-from stages.lift.prefetch import Prefetch
-from stages.lift.residency import choose_placement, is_local_raw, place_maps
-from stages.lift.rundir import read_log
+from stages.lift.feed.batches import LiftData
+from stages.lift.feed.prefetch import Prefetch
+from stages.lift.feed.residency import choose_placement, is_local_raw, place_maps
+from stages.lift.runs.rundir import read_log
 from tests.test_lift.test_batches import NAMES
 from tests.test_lift.test_training import CAPF, POSE_ONLY
 

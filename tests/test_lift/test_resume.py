@@ -12,7 +12,7 @@ import torch
 import tests
 from cache import CacheReader
 from stages.lift import RunCorrupt, RunWriteError, TrainConfig, TrainProgress, load_run, train
-from stages.lift.rundir import STATE_FILE, read_log, write_bytes
+from stages.lift.runs.rundir import STATE_FILE, read_log, write_bytes
 from tests.test_lift import killed_run
 from tests.test_lift.killed_run import CONFIG, LIFTER
 
@@ -125,7 +125,7 @@ def test_a_write_that_fails_half_way_leaves_the_older_file_and_no_rest(
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("stages.lift.rundir.os.fsync", full)
+    monkeypatch.setattr("stages.lift.runs.rundir.os.fsync", full)
     with pytest.raises(RunWriteError, match=r"state\.pt: No space left on device. Free some space"):
         write_bytes(path, b"newer and longer")
     assert path.read_bytes() == b"older"

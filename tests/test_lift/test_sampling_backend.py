@@ -14,8 +14,8 @@ from cache import CacheReader
 from lifter.config import LifterConfig
 from lifter.ops import cpu
 from stages.lift import EvaluateConfig, TrainConfig, evaluate_run, load_run, train
-from stages.lift.levels import sampling_backend
-from stages.lift.rundir import read_log
+from stages.lift.feed.levels import sampling_backend
+from stages.lift.runs.rundir import read_log
 
 CAPF = LifterConfig(
     name="capf", width=16, depth=1, num_heads=2, deform_heads=2, num_points=2, drop_path=0.0

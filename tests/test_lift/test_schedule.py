@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stages.lift.config import TrainConfig
-from stages.lift.schedule import lr_factor
+from stages.lift.fit.schedule import lr_factor
 
 
 def factors(config: TrainConfig, *, steps_per_epoch: int = 10, num_steps: int = 100) -> list[float]:

@@ -13,14 +13,14 @@ from torch import nn
 from cache import CacheReader
 from lifter.config import LifterConfig
 from stages.lift import NotFiniteLoss, TrainConfig, load_run, train
-from stages.lift.batches import Batch, LiftData
-from stages.lift.checkpoints import build_model
 from stages.lift.devices import torch_settings
-from stages.lift.identity import describe
-from stages.lift.optimizer import build_optimizer
-from stages.lift.rundir import read_log
-from stages.lift.state import TrainState
-from stages.lift.step import TrainStep
+from stages.lift.feed.batches import Batch, LiftData
+from stages.lift.fit.optimizer import build_optimizer
+from stages.lift.fit.step import TrainStep
+from stages.lift.runs.checkpoints import build_model
+from stages.lift.runs.identity import describe
+from stages.lift.runs.rundir import read_log
+from stages.lift.runs.state import TrainState
 
 CPU = torch.device("cpu")
 CAPF = LifterConfig(

@@ -22,8 +22,8 @@ from stages.lift import (
     load_run,
     train,
 )
-from stages.lift.averages import WeightAverage
-from stages.lift.rundir import open_run, read_log
+from stages.lift.fit.averages import WeightAverage
+from stages.lift.runs.rundir import open_run, read_log
 from tests.test_lift.stores import build_plan, write_store
 
 CAPF = LifterConfig(

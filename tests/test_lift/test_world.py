@@ -13,11 +13,11 @@ from lifter import build_lifter
 from lifter.config import LifterConfig
 from lifter.losses import mpjpe
 from stages.lift import DataConfig, LiftError, RunMismatch, TrainConfig, train
-from stages.lift.batches import Batch, LiftData
-from stages.lift.order import share_starts
-from stages.lift.residency import choose_placement, place_maps
-from stages.lift.rundir import read_json, write_json
-from stages.lift.world import ALONE, World, world_of
+from stages.lift.feed.batches import Batch, LiftData
+from stages.lift.feed.order import share_starts
+from stages.lift.feed.residency import choose_placement, place_maps
+from stages.lift.processes.world import ALONE, World, world_of
+from stages.lift.runs.rundir import read_json, write_json
 from tests.test_lift.killed_run import LIFTER
 from tests.test_lift.stores import LEVELS, build_plan, write_store
 from tests.test_lift.test_batches import NAMES
@@ -242,7 +242,7 @@ def test_memory_of_batches_of_many_sizes_is_used_again(store: CacheReader) -> No
 
 
 def test_processes_of_one_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.lift.residency.available_host_bytes", lambda: 1000)
+    monkeypatch.setattr("stages.lift.feed.residency.available_host_bytes", lambda: 1000)
 
     def place(sharers: int) -> str:
         return choose_placement(

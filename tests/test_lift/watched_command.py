@@ -20,9 +20,9 @@ import numpy as np
 from cache import CacheReader
 from pipeline.cli import main
 from stages.lift import training
-from stages.lift.batches import Batch, Batches
-from stages.lift.recording import Recording
-from stages.lift.state import TrainState
+from stages.lift.feed.batches import Batch, Batches
+from stages.lift.runs.recording import Recording
+from stages.lift.runs.state import TrainState
 
 RANK = os.environ["RANK"]
 

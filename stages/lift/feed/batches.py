@@ -13,16 +13,16 @@ from torch import Tensor
 
 from cache import CacheReader
 from stages.lift.config import DataConfig
-from stages.lift.maps import (
+from stages.lift.feed.maps import (
     MapSource,
     ResidentMaps,
     StoredMaps,
     ZeroMaps,
     level_scales,
 )
-from stages.lift.order import draw_donors, share_starts, shuffle_samples
-from stages.lift.samples import Samples, load_samples
-from stages.lift.world import ALONE, World
+from stages.lift.feed.order import draw_donors, share_starts, shuffle_samples
+from stages.lift.feed.samples import Samples, load_samples
+from stages.lift.processes.world import ALONE, World
 
 CPU = torch.device("cpu")
 

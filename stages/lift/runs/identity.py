@@ -11,7 +11,7 @@ from cache import CacheReader
 from cache.fingerprint import diff_identities
 from stages.lift.config import DataConfig, Difference
 from stages.lift.errors import RunMismatch
-from stages.lift.samples import store_name
+from stages.lift.feed.samples import store_name
 
 
 class LevelShape(BaseModel, extra="forbid", frozen=True):

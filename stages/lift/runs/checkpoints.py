@@ -21,8 +21,8 @@ from lifter import build_lifter
 from lifter.config import LifterConfig
 from stages.lift.config import Difference, TrainConfig
 from stages.lift.errors import RunCorrupt, RunMismatch, RunMissing
-from stages.lift.identity import TrainedOn, require_same_kind
-from stages.lift.rundir import (
+from stages.lift.runs.identity import TrainedOn, require_same_kind
+from stages.lift.runs.rundir import (
     METRICS_FILE,
     RUN_FILE,
     WEIGHTS_FILES,

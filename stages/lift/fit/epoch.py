@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from stages.lift.batches import Batch, LiftData
 from stages.lift.errors import NotFiniteLoss
-from stages.lift.prefetch import Prefetch
-from stages.lift.samples import METRES_PER_MM
-from stages.lift.schedule import lr_factor
-from stages.lift.step import Totals, TrainStep
-from stages.lift.transfer import on_device
+from stages.lift.feed.batches import Batch, LiftData
+from stages.lift.feed.prefetch import Prefetch
+from stages.lift.feed.samples import METRES_PER_MM
+from stages.lift.feed.transfer import on_device
+from stages.lift.fit.schedule import lr_factor
+from stages.lift.fit.step import Totals, TrainStep
 
 REPORT_EVERY_S = 5.0
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from lifter.losses import mpjpe
-from stages.lift.batches import Batch
 from stages.lift.config import TrainConfig
-from stages.lift.optimizer import set_lr
-from stages.lift.state import TrainState
-from stages.lift.world import ALONE, World
+from stages.lift.feed.batches import Batch
+from stages.lift.fit.optimizer import set_lr
+from stages.lift.processes.world import ALONE, World
+from stages.lift.runs.state import TrainState
 
 # How often the totals on a GPU are sent to the host; they arrive some steps later.
 SEND_EVERY_STEPS = 25

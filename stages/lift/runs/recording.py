@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.lift.checkpoints import RunDescription, claim, write_weights
-from stages.lift.rundir import (
+from stages.lift.runs.checkpoints import RunDescription, claim, write_weights
+from stages.lift.runs.rundir import (
     CURVES_FILE,
     STATE_FILE,
     WEIGHTS_FILES,
@@ -17,8 +17,8 @@ from stages.lift.rundir import (
     read_bytes,
     write_log,
 )
-from stages.lift.state import TrainState
-from stages.lift.world import World
+from stages.lift.runs.state import TrainState
+from stages.lift.processes.world import World
 
 
 class Recording:

@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 
 from cache import CacheReader
-from stages.lift.batches import LiftData
 from stages.lift.config import Residency
 from stages.lift.errors import DoesNotFit
-from stages.lift.memory import available_host_bytes, free_device_bytes
+from stages.lift.feed.batches import LiftData
+from stages.lift.feed.memory import available_host_bytes, free_device_bytes
 
 # What `auto` may take of what is free; the rest is for the lifter's own tensors, and for others.
 AUTO_SHARE = 0.5

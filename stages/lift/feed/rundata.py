@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from cache import CacheReader
-from stages.lift.batches import LiftData
 from stages.lift.config import TrainConfig
 from stages.lift.errors import EmptySplit, LiftError
-from stages.lift.residency import Placement, place_maps
-from stages.lift.samples import splits_of
-from stages.lift.world import ALONE, World
+from stages.lift.feed.batches import LiftData
+from stages.lift.feed.residency import Placement, place_maps
+from stages.lift.feed.samples import splits_of
+from stages.lift.processes.world import ALONE, World
 
 
 @dataclass(frozen=True)

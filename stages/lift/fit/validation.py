@@ -7,12 +7,12 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
-from stages.lift.batches import LiftData
 from stages.lift.config import TrainConfig
 from stages.lift.errors import NotFiniteLoss
+from stages.lift.feed.batches import LiftData
+from stages.lift.feed.samples import METRES_PER_MM
 from stages.lift.predictions import predict_mm
-from stages.lift.samples import METRES_PER_MM
-from stages.lift.state import TrainState
+from stages.lift.runs.state import TrainState
 
 
 def validate(state: TrainState, data: LiftData, config: TrainConfig, device: torch.device) -> float:

@@ -21,7 +21,7 @@ from torch import distributed
 from torch.distributed.rendezvous import rendezvous
 
 from stages.lift.errors import LiftError, OtherProcessFailed
-from stages.lift.world import World, world_of
+from stages.lift.processes.world import World, world_of
 
 MEETING_TIMEOUT = timedelta(minutes=5)
 # A process may wait this long for the others: rank 0 writes all files, perhaps to a slow disk.

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from stages.lift.averages import WeightAverage
+from stages.lift.fit.averages import WeightAverage
 from stages.lift.errors import RunCorrupt
-from stages.lift.rundir import write_bytes
+from stages.lift.runs.rundir import write_bytes
 
 
 @dataclass

@@ -11,8 +11,8 @@ from lifter import LIFTERS, build_lifter
 from lifter.config import LifterConfig
 from lifter.ops import choose_backend
 from stages.lift.errors import LiftError
-from stages.lift.maps import torch_dtype
-from stages.lift.samples import store_name
+from stages.lift.feed.maps import torch_dtype
+from stages.lift.feed.samples import store_name
 
 
 def level_names(config: LifterConfig, reader: CacheReader) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""The directory of a run: what it holds, who writes it, and what it was trained on."""
