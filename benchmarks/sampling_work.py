@@ -1,4 +1,4 @@
-"""The sampling of one context block on a device, and every way to do it."""
+"""The sampling of one context block on a device, and the ways to do it on a GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from benchmarks.deform_sample import CHANNELS, HEAD_WIDTH, HEADS, JOINTS, POINTS, SIZES
 from benchmarks.published.lifter import grid_sample
 from lifter.ops import deform_sample, gpu
 
@@ -16,6 +15,9 @@ try:
 except ImportError:  # not installed, or mmcv-lite, which has no kernels
     MultiScaleDeformableAttnFunction = None
 
+SIZES = ((64, 48), (32, 24), (16, 12), (8, 6))
+CHANNELS = (32, 64, 128, 256)  # HRNet-W32
+JOINTS, HEADS, POINTS, HEAD_WIDTH = 17, 4, 4, 32
 PUBLISHED = ("published, float32", "published, float16")
 OURS = ("triton, float16", "triton, bfloat16", "triton, uint8")
 MMCV, PROJECTED = "mmcv ms_deform_attn, float32", "triton, float32 values"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.deform_sample import NUMBA, OURS, PUBLISHED, Work, memory_rows, outputs
+from benchmarks.deform_sample import CPU, NUMBA, OURS, PUBLISHED, memory_rows, outputs
+from benchmarks.sampling_work import Work
 
 
 def test_every_way_to_sample_gives_the_same_tokens() -> None:
-    work = Work(1)
+    work = Work(1, CPU)
     # numba takes seconds to compile: the next test has it.
     found = {name: way().detach() for name, way in outputs(work).items() if name != NUMBA}
     expected = found.pop(PUBLISHED[0])
@@ -24,7 +25,7 @@ def test_every_way_to_sample_gives_the_same_tokens() -> None:
 @pytest.mark.slow
 def test_the_numba_kernel_has_the_same_gradients() -> None:
     pytest.importorskip("numba")
-    work = Work(1)
+    work = Work(1, CPU)
     found = []
     for name in (NUMBA, "reference, float16"):
         work.offsets.grad = work.weights.grad = None
