@@ -1,7 +1,7 @@
 """Where the time of a training step goes, for the published design and for this project.
 
 Run: `python -m benchmarks.step_profile [--device cpu|cuda] [--label after] [--batch B] [--steps N]
-[--precision P] [--compile] [--quick]`.
+[--precision P] [--compile] [--only CONTENDER ...] [--quick]`.
 torch's profiler records some steps of an epoch from a made-up store; tables of shares and of the
 longest operators replace those of the same label in `benchmarks/results/step_profile-<device>.md`,
 whose other text is kept. The profiler slows steps of many small operators down: the time without
@@ -45,6 +45,7 @@ from cache.derived.recode import recode
 from stages.lift.config import DataConfig, Precision, TrainConfig
 from stages.lift.feed.prefetch import Prefetch
 
+NAMES = (PUBLISHED, ON_MAPS, POSECACHE, EIGHT_BIT)
 WARM_UP = 2
 LAYOUTS = {PUBLISHED: "channels_last", ON_MAPS: "channels_last"}
 
@@ -156,6 +157,7 @@ def main() -> None:
     parser.add_argument("--label", default="now", help="Of the tables, e.g. before, after.")
     parser.add_argument("--batch", type=int, help="Default: 64 on a CPU, 512 on a GPU.")
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="CONTENDER")
     parser.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32")
     parser.add_argument("--compile", action="store_true", help="The lifters of this project.")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -165,7 +167,7 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     device = torch.device(chosen.device)
     batch = chosen.batch or (512 if device.type == "cuda" else 64)
-    steps, names = chosen.steps, (PUBLISHED, ON_MAPS, POSECACHE, EIGHT_BIT)
+    steps, names = chosen.steps, chosen.only
     if chosen.quick:
         batch, steps, names = 2, 1, (PUBLISHED, POSECACHE)
     host = machine(("torch", "triton"))
