@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "checkpoints": ("LoadedRun", "load_run"),
+    "runs.checkpoints": ("LoadedRun", "load_run"),
     "comparison": ("Comparison", "compare_metrics", "paired_bootstrap"),
     "config": ("DataConfig", "EvaluateConfig", "TrainConfig"),
     "errors": (

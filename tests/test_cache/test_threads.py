@@ -49,6 +49,8 @@ def test_no_further_item_is_begun_after_a_failure() -> None:
 
 
 def test_an_interrupted_caller_waits_for_its_helpers() -> None:
+    # Of Python, as in a command: importing dask_jobqueue, as another test does, replaces it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     waiting, ended = Event(), Event()
 
     def work(_: int) -> None:
@@ -61,8 +63,11 @@ def test_an_interrupted_caller_waits_for_its_helpers() -> None:
         time.sleep(0.2)
         ended.set()
 
-    with pytest.raises(KeyboardInterrupt):
-        for_each(work, range(2), 2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for_each(work, range(2), 2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended.is_set()
 
 

@@ -12,7 +12,8 @@ import torch
 
 from cache import CacheReader
 from lifter.config import LifterConfig
-from stages.lift import TrainConfig, TrainProgress, recording, rundir, state, train
+from stages.lift import TrainConfig, TrainProgress, train
+from stages.lift.runs import recording, rundir, state
 
 LIFTER = LifterConfig(
     name="capf", width=16, depth=2, num_heads=2, deform_heads=2, num_points=2, drop_path=0.3

@@ -18,10 +18,9 @@ from stages.lift import (
     TrainConfig,
     TrainProgress,
     evaluate_run,
-    memory,
-    residency,
     train,
 )
+from stages.lift.feed import memory, residency
 from stages.lift.feed.batches import LiftData
 from stages.lift.feed.prefetch import Prefetch
 from stages.lift.feed.residency import choose_placement, is_local_raw, place_maps
