@@ -94,6 +94,7 @@ def alone(posecache: CommandLine, folder: Path, *sets: str) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_run_of_one(folder: Path, posecache: CommandLine) -> None:
     several = torchrun(2, *words(folder), "--json")
     assert several.codes == [0], several.err

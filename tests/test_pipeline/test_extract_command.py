@@ -73,6 +73,7 @@ def kill_after_chunks(root: Path, chunks: int) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_kill_9_and_the_same_command_again_give_the_same_bytes(
     undisturbed: Path, tmp_path: Path
 ) -> None:

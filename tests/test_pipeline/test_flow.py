@@ -117,6 +117,7 @@ def test_a_comparison_has_every_row_split_and_difference(place: Place) -> None:
     assert "pose_only_gt2d" in again.out
 
 
+@pytest.mark.slow
 def test_runs_in_worker_processes_end_as_runs_in_this_one(place: Place) -> None:
     rows = "comparison.rows={capf: {lifter.name: capf}, pose_only: {lifter.name: pose_only}}"
     sets = (*TINY, rows, "comparison.differences=[]", "comparison.seeds=[0]")

@@ -39,9 +39,8 @@ def killed_after(root: str, key: str) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(
-    "key", ["commit/c.0", *(pytest.param(key, marks=pytest.mark.slow) for key in ("creating",))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("key", ["commit/c.0", "creating"])
 def test_a_killed_extraction_goes_on_to_the_bytes_of_a_folder(
     bucket: str, in_a_folder: dict[str, bytes], posecache: CommandLine, key: str
 ) -> None:

@@ -37,6 +37,7 @@ def committed(store: Path) -> list[Path]:
     return list((store / "commit").glob("c*"))
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_costs_only_its_chunk(
     layout: Path, tmp_path: Path, serial: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
