@@ -56,6 +56,14 @@ class MadeReader:
         """Joints of the labels, the same."""
         return self.skeleton
 
+    def source_skeleton(self, source: str) -> Skeleton:  # noqa: ARG002 - all alike
+        """Returns the joints of the keypoints."""
+        return self.skeleton
+
+    def has_label(self, name: str) -> bool:
+        """Whether there is such a label."""
+        return name in ("valid", "joints_3d_mm")
+
     @property
     def levels(self) -> dict[str, LevelSpec]:
         """The maps."""

@@ -81,7 +81,7 @@ class RowPlan:
     Args:
         skeleton: joint set of the labels.
         joints_2d_px: `[N, J, 2]` float32, px of the unmirrored picture.
-        joints_3d_mm: `[N, J, 3]` float32, camera frame, absolute.
+        joints_3d_mm: `[N, J, 3]` float32, camera frame, absolute; None for data without 3D labels.
         valid: `[N, J]` bool; coordinates of invalid joints may be anything finite.
         index: the columns of `INDEX_COLUMNS`. `camera` codes are positions in `cameras` (if there
             are any); `item` is a different string on every row.
@@ -89,17 +89,20 @@ class RowPlan:
         cameras: calibrated cameras, empty if unknown.
         visible: `[N, J]` bool, None if unknown.
         boxes_px: `[N, 4]` float32 x1, y1, x2, y2, None unless boxes come with the data.
+        extrinsics: `[N, 3, 4]` float64, X_cam = R X_world + t (mm) as [R | t] of each row, for
+            moving cameras; None where those of `cameras` hold.
     """
 
     skeleton: str
     joints_2d_px: NDArray[np.float32]
-    joints_3d_mm: NDArray[np.float32]
+    joints_3d_mm: NDArray[np.float32] | None
     valid: NDArray[np.bool_]
     index: Mapping[str, IndexColumn]
     image_size: NDArray[np.int32]
     cameras: tuple[Camera, ...] = ()
     visible: NDArray[np.bool_] | None = None
     boxes_px: NDArray[np.float32] | None = None
+    extrinsics: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", MappingProxyType(dict(self.index)))
@@ -114,6 +117,7 @@ class RowPlan:
             "visible": ((num_rows, num_joints), np.bool_),
             "image_size": ((num_rows, 2), np.int32),
             "boxes_px": ((num_rows, 4), np.float32),
+            "extrinsics": ((num_rows, 3, 4), np.float64),
         }
         for name, (shape, dtype) in shapes.items():
             if getattr(self, name) is None:
@@ -189,16 +193,10 @@ class RowPlan:
         index["item"] = IndexColumn.from_words(
             [words[code] for code in self.index["item"].codes[chosen]]
         )
-        return replace(
-            self,
-            joints_2d_px=self.joints_2d_px[chosen],
-            joints_3d_mm=self.joints_3d_mm[chosen],
-            valid=self.valid[chosen],
-            visible=None if self.visible is None else self.visible[chosen],
-            boxes_px=None if self.boxes_px is None else self.boxes_px[chosen],
-            image_size=self.image_size[chosen],
-            index=index,
-        )
+        taken: dict[str, Any] = {
+            name: values[chosen] for name, values in self.label_arrays().items()
+        }
+        return replace(self, image_size=self.image_size[chosen], index=index, **taken)
 
     def label_arrays(self) -> dict[str, NDArray[Any]]:
         """Labels by name, those that are None left out."""
@@ -208,6 +206,7 @@ class RowPlan:
             "valid": self.valid,
             "visible": self.visible,
             "boxes_px": self.boxes_px,
+            "extrinsics": self.extrinsics,
         }
         return {name: value for name, value in labels.items() if value is not None}
 

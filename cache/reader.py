@@ -94,6 +94,12 @@ class CacheReader:
         """Joint set of the detector's keypoints."""
         return get_skeleton(self.spec.skeleton)
 
+    def source_skeleton(self, source: str) -> Skeleton:
+        """Joint set of a keypoint source; raises `CacheError` for one that the store lacks."""
+        self._require_source(source)
+        header = self._parts[0].header
+        return get_skeleton(self.spec.source_skeleton(source, header.label_skeleton))
+
     @property
     def label_skeleton(self) -> Skeleton:
         """Joint set of the labels and of `gt` keypoints."""
@@ -188,11 +194,7 @@ class CacheReader:
             CacheError: the store has no such source.
             CacheIncomplete: a row is not committed.
         """
-        if source not in self.spec.keypoint_sources:
-            raise CacheError(
-                f"{self._locations[0]} has no keypoints {source!r}, "
-                f"there are {', '.join(self.spec.keypoint_sources)}"
-            )
+        self._require_source(source)
         return self._rows_of(schema.keypoints_path(source), rows)[:, self._checked_view(view)]
 
     def affine(self, view: int = 0, *, rows: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -203,8 +205,12 @@ class CacheReader:
         """`[N]` codes of `FrameStatus`."""
         return self._rows_of(schema.STATUS, rows)
 
+    def has_label(self, name: str) -> bool:
+        """Whether all stores have this label."""
+        return all(part.table.has_label(name) for part in self._parts)
+
     def labels(self, name: str) -> NDArray[Any]:
-        """`[N, ...]` joints_2d_px, joints_3d_mm, valid, and, if given, visible and boxes_px."""
+        """`[N, ...]` label of a `RowPlan`, e.g. valid; raises `CacheError` if there is none."""
         return np.concatenate([part.table.label(name) for part in self._parts])
 
     def image_size(self) -> NDArray[np.int32]:
@@ -222,6 +228,13 @@ class CacheReader:
         their words get the store's number in front.
         """
         return joined_index(name, self._parts)
+
+    def _require_source(self, source: str) -> None:
+        if source not in self.spec.keypoint_sources:
+            raise CacheError(
+                f"{self._locations[0]} has no keypoints {source!r}, "
+                f"there are {', '.join(self.spec.keypoint_sources)}"
+            )
 
     def _split(
         self, numbers: NDArray[np.intp]

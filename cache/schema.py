@@ -123,6 +123,8 @@ class CacheSpec:
         num_rows: planned person-frames.
         levels: feature pyramid, finest first.
         skeleton: joint set of the detector's keypoints (`gt` keypoints have that of the plan).
+        imported_skeletons: joint sets of imported keypoints where they differ from `skeleton`,
+            by name of the source.
         crop_size: (H, W) of the detector's input.
         shard_rows: rows per chunk of work, a power of two.
         views: `plain` first, `flipped` for the mirrored input.
@@ -144,6 +146,7 @@ class CacheSpec:
     )
     codec: Codec = "raw"
     inner_rows: PositiveInt = 1
+    imported_skeletons: Mapping[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> CacheSpec:
@@ -164,7 +167,21 @@ class CacheSpec:
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"{kind} are named twice in {names}")
+        unknown = set(self.imported_skeletons) - set(self.keypoint_sources)
+        if unknown:
+            raise ValueError(
+                f"imported_skeletons names {sorted(unknown)}, "
+                f"which are not among the sources {list(self.keypoint_sources)}"
+            )
+        for skeleton in self.imported_skeletons.values():
+            get_skeleton(skeleton)
         return self
+
+    def source_skeleton(self, source: str, label_skeleton: str) -> str:
+        """Name of the joint set of a keypoint source, given that of the labels."""
+        if source == "gt":
+            return label_skeleton
+        return self.imported_skeletons.get(source, self.skeleton)
 
     @property
     def num_views(self) -> int:
@@ -204,6 +221,8 @@ class CacheSpec:
                 del level["dtype"]
         if self.codec == "raw":
             del tree["codec"], tree["inner_rows"]
+        if not self.imported_skeletons:
+            del tree["imported_skeletons"]
         return tree
 
     @classmethod
@@ -226,8 +245,8 @@ def keypoints_path(source: str) -> str:
 
 
 def label_path(name: str) -> str:
-    """Array of a label."""
-    return f"{LABELS}/{name}"
+    """Array of a label; the poses of moving cameras lie with the cameras."""
+    return f"{CAMERAS if name == 'extrinsics' else LABELS}/{name}"
 
 
 def index_path(column: str) -> str:
@@ -255,7 +274,7 @@ def chunk_arrays(
         for level in spec.levels
     }
     for source in spec.keypoint_sources:
-        joints = get_skeleton(label_skeleton if source == "gt" else spec.skeleton).num_joints
+        joints = get_skeleton(spec.source_skeleton(source, label_skeleton)).num_joints
         arrays[keypoints_path(source)] = ((views, joints, 3), np.dtype(np.float32))
     arrays[AFFINE] = ((views, 2, 3), np.dtype(np.float64))
     arrays[STATUS] = ((), np.dtype(np.uint8))

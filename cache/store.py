@@ -48,7 +48,7 @@ def _declare_chunk_arrays(group: zarr.Group, header: StoreHeader) -> None:
         if level.dtype is not None:
             attributes[schema.feature_path(level.name)]["scale"] = header.scales[level.name]
     for source in spec.keypoint_sources:
-        skeleton = header.label_skeleton if source == "gt" else spec.skeleton
+        skeleton = spec.source_skeleton(source, header.label_skeleton)
         attributes[schema.keypoints_path(source)] = {"skeleton": skeleton}
     layouts = {schema.feature_path(level.name): array_layout(spec, level) for level in spec.levels}
     for name, (shape, dtype) in schema.chunk_arrays(spec, header.label_skeleton).items():
@@ -209,12 +209,14 @@ class PlanTable:
     def plan(self) -> RowPlan:
         """The whole plan, checked again."""
         optional = {
-            name: self.label(name) for name in ("visible", "boxes_px") if self.has_label(name)
+            name: self.label(name)
+            for name in ("visible", "boxes_px", "extrinsics")
+            if self.has_label(name)
         }
         return RowPlan(
             skeleton=self._header.label_skeleton,
             joints_2d_px=self.label("joints_2d_px"),
-            joints_3d_mm=self.label("joints_3d_mm"),
+            joints_3d_mm=self.label("joints_3d_mm") if self.has_label("joints_3d_mm") else None,
             valid=self.label("valid"),
             index={name: self.index(name) for name in INDEX_COLUMNS},
             image_size=self.image_size(),

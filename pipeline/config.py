@@ -62,8 +62,8 @@ class DetectorConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     """Feature levels, finest first; `None`: those of HRNet that the published lifter reads."""
     skeleton: str | None = None
     """Joint set, where the mmpose config does not tell."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the network; recorded in the store."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the network; recorded in the store. float16 is for GPUs."""
     device: str = "cpu"
     """Torch device of the forward pass."""
 

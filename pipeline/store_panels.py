@@ -34,7 +34,7 @@ class Frame:
         self.joints: dict[str, tuple[Skeleton, NDArray[np.float64]]] = {}
         """By source: joint set, and `[J, 3]` x and y in picture px, score."""
         for source in reader.spec.keypoint_sources if self.is_usable else ():
-            skeleton = reader.label_skeleton if source == _LABELS else reader.skeleton
+            skeleton = reader.source_skeleton(source)
             points = reader.keypoints(source, view, rows=[row])[0].astype(np.float64)
             self.joints[source] = skeleton, points
 

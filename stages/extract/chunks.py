@@ -187,7 +187,9 @@ class _Filling:
                 self._attempts.failed(chunk, error)
                 return None
         try:
-            content = run_chunk(members, self._detector, self._job.plan, self._config)
+            content = run_chunk(
+                members, self._detector, self._job.plan, self._config, self._job.imported
+            )
         except Exception as error:
             self._attempts.failed(chunk, error)
             return None

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache import ChunkData, FrameStatus, RowPlan
 from cache.coords import apply_affine, invert_affine
+from cache.imported import PREFIX, ImportedKeypoints
 from stages.extract.datasets.base import FrameError
 from stages.extract.detectors.base import FrozenDetector
 from stages.extract.extraction import ExtractConfig
 from stages.extract.frames import Frame
 
+NO_IMPORTS: Mapping[str, ImportedKeypoints] = MappingProxyType({})
 _LARGEST = {"float16": 65519.0, "float32": float(np.finfo(np.float32).max)}
 """Largest magnitude that does not become infinite in the store."""
 
 
 def run_chunk(
-    frames: list[Frame], detector: FrozenDetector, plan: RowPlan, config: ExtractConfig
+    frames: list[Frame],
+    detector: FrozenDetector,
+    plan: RowPlan,
+    config: ExtractConfig,
+    imported: Mapping[str, ImportedKeypoints] = NO_IMPORTS,
 ) -> ChunkData:
     """Return what a chunk of R frames holds; frames that are unusable have zeros everywhere.
 
@@ -29,7 +36,7 @@ def run_chunk(
     if config.strict:
         _refuse_unusable(frames)
     num_views = frames[0].crops.shape[0]
-    swap = detector.skeleton.swap
+    skeleton = detector.skeleton
     status = np.array([frame.status for frame in frames], dtype=np.uint8)
     affine = np.stack([frame.affine for frame in frames])  # [R, V, 2, 3]
     crops = np.concatenate([frame.crops for frame in frames])  # [R * V, H, W, 3]
@@ -39,7 +46,8 @@ def run_chunk(
         level.name: np.zeros((num_crops, *level.map_shape), dtype=dtype)
         for level in detector.levels
     }
-    points = np.zeros((num_crops, detector.skeleton.num_joints, 3), dtype=np.float32)
+    num_joints = 0 if skeleton is None else skeleton.num_joints
+    points = np.zeros((num_crops, num_joints, 3), dtype=np.float32)
     finite = np.ones(num_crops, dtype=bool)
     batch = np.zeros((config.batch_size, *crops.shape[1:]), dtype=np.uint8)
     for start in range(0, num_crops, config.batch_size):
@@ -47,8 +55,9 @@ def run_chunk(
         used = slice(start, start + count)
         batch[:count], batch[count:] = crops[used], 0
         found = detector.detect(batch)
-        points[used] = found.keypoints_crop_px[:count]
-        finite[used] &= np.isfinite(points[used]).all(axis=(1, 2))
+        if found.keypoints_crop_px is not None:
+            points[used] = found.keypoints_crop_px[:count]
+            finite[used] &= np.isfinite(points[used]).all(axis=(1, 2))
         for name, maps in found.features.items():
             finite[used] &= _storable(maps[:count], config.dtype)
             with np.errstate(over="ignore", invalid="ignore"):  # such rows become zeros below
@@ -63,21 +72,28 @@ def run_chunk(
         )
     status[not_finite] = FrameStatus.NOT_FINITE
     bad = status != FrameStatus.OK
-    by_row = points.reshape(-1, num_views, *points.shape[1:])
-    keypoints = np.zeros(by_row.shape, dtype=np.float32)
-    good = ~bad
-    if good.any():
-        keypoints[good] = _to_picture(by_row[good], affine[good], swap)
+    rows = [frame.row for frame in frames]
+    keypoints = {}
+    if skeleton is not None:
+        by_row = points.reshape(len(frames), num_views, num_joints, 3)
+        keypoints["detector"] = np.zeros(by_row.shape, dtype=np.float32)
+        if not bad.all():
+            placed = _to_picture(by_row[~bad], affine[~bad], skeleton.swap)
+            keypoints["detector"][~bad] = placed
+    given = {PREFIX + name: source.points[rows] for name, source in imported.items()}
+    if plan.valid.any():
+        given["gt"] = _labels(plan, rows)
+    for source, values in given.items():
+        keypoints[source] = np.repeat(values[:, None], num_views, axis=1)
+        keypoints[source][bad] = 0
     stored = {}
     for name, maps in features.items():
         stored[name] = maps.reshape(-1, num_views, *maps.shape[1:])
         stored[name][bad] = 0
     affine[bad] = 0
-    truth = _labels(plan, [frame.row for frame in frames], num_views)
-    truth[bad] = 0
     return ChunkData(
         features=stored,
-        keypoints={"detector": keypoints, "gt": truth},
+        keypoints=keypoints,
         crop_affine=affine,
         status=status,
     )
@@ -112,8 +128,7 @@ def _to_picture(
     return placed
 
 
-def _labels(plan: RowPlan, rows: list[int], num_views: int) -> NDArray[np.float32]:
-    truth = np.concatenate(
+def _labels(plan: RowPlan, rows: list[int]) -> NDArray[np.float32]:
+    return np.concatenate(
         [plan.joints_2d_px[rows], plan.valid[rows].astype(np.float32)[..., None]], axis=-1
     )
-    return np.repeat(truth[:, None], num_views, axis=1)

@@ -60,6 +60,11 @@ def box_for_row(plan: RowPlan, row: int, source: BoxSource) -> NDArray[np.float6
     elif source == "gt3d":
         camera = plan.cameras[int(plan.index["camera"].codes[row])]
         pinhole = replace(camera, distortion=(0.0,) * 5, distortion_model="none")
+        if plan.joints_3d_mm is None:
+            raise FrameError(
+                FrameStatus.BAD_BOX,
+                "The dataset has no 3D labels; choose crop.box_source gt2d, imported or full.",
+            )
         root = plan.joints_3d_mm[row, get_skeleton(plan.skeleton).root].astype(np.float64)
         box = np.asarray(project(root + PERSON_BOX_MM, pinhole), dtype=np.float64).reshape(4)
     elif source == "imported":

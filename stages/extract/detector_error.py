@@ -13,7 +13,7 @@ from cache.coords import apply_affine, invert_affine
 from cache.skeletons import convert_keypoints
 from stages.extract.crops import CropConfig, box_for_row, crop_affine, warp
 from stages.extract.datasets.base import Dataset, FrameError
-from stages.extract.detectors.base import FrozenDetector
+from stages.extract.detectors.base import DetectorError, FrozenDetector
 from stages.extract.loading import Loader
 
 PCK_SHARE = 0.05
@@ -81,6 +81,9 @@ def detector_error(
     The detector's joints are converted to the labels' joint set (SkeletonMismatch where that is
     undefined).
     """
+    if detector.skeleton is None:
+        raise DetectorError("The network finds no joints whose error could be measured.")
+    skeleton = detector.skeleton
     crop = crop or CropConfig(input_size=detector.input_size)
     plan = dataset.plan()
     task = PlainCrops(dataset, rows, crop)
@@ -92,8 +95,9 @@ def detector_error(
             if not batch:
                 return
             crops = np.stack([item[1] for item in batch])
-            found = detector.detect(crops).keypoints_crop_px
-            found = convert_keypoints(found, detector.skeleton.name, plan.skeleton)[..., :2]
+            detected = detector.detect(crops).keypoints_crop_px
+            assert detected is not None, "a detector with a skeleton finds joints"
+            found = convert_keypoints(detected, skeleton, plan.skeleton)[..., :2]
             for points, (row, _, affine) in zip(found, batch, strict=True):
                 truth = plan.joints_2d_px[row].astype(np.float64)
                 crop_error = np.linalg.norm(points - apply_affine(affine, truth), axis=-1)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cache import CacheReader, CacheSpec, CacheWriter, FrameStatus, RowPlan
+from cache.imported import PREFIX, ImportedKeypoints
 from cache.ledger import Ledger
 from cache.schema import View, choose_shard_rows, map_bytes
 from cache.storage import Location, open_storage
@@ -26,6 +27,7 @@ class Job:
 
     writer: CacheWriter
     plan: RowPlan
+    imported: Mapping[str, ImportedKeypoints]
     todo: tuple[int, ...]
     began: float
     """`time.perf_counter()` at the start."""
@@ -83,9 +85,10 @@ def open_job(
     """
     began = time.perf_counter()
     plan = dataset.plan()
+    imported = dataset.imported_keypoints()
     writer = CacheWriter.open(
         location,
-        spec=cache_spec(plan, detector, crop, config),
+        spec=cache_spec(plan, imported, detector, crop, config),
         plan=plan,
         feature_identity=feature_identity(detector, crop, config),
         content_identity=dataset.content_identity(),
@@ -94,7 +97,7 @@ def open_job(
         writer.discard_chunk(chunk)
     chosen = (part or ChunkPart(1, 1)).chunks(writer.num_chunks)
     todo = tuple(chunk for chunk in writer.missing_chunks() if chunk in chosen)
-    return Job(writer, plan, todo, began)
+    return Job(writer, plan, imported, todo, began)
 
 
 def plan_chunks(
@@ -107,7 +110,8 @@ def plan_chunks(
     part: ChunkPart | None = None,
 ) -> ChunkPlan:
     """Return what an extraction would do, without writing anything."""
-    spec = cache_spec(dataset.plan(), detector, crop, config or ExtractConfig())
+    imported = dataset.imported_keypoints()
+    spec = cache_spec(dataset.plan(), imported, detector, crop, config or ExtractConfig())
     storage = open_storage(location)
     missing = (
         Ledger(storage, spec.num_chunks).missing() if storage.exists() else range(spec.num_chunks)
@@ -123,7 +127,11 @@ def plan_chunks(
 
 
 def cache_spec(
-    plan: RowPlan, detector: FrozenDetector, crop: CropConfig, config: ExtractConfig
+    plan: RowPlan,
+    imported: Mapping[str, ImportedKeypoints],
+    detector: FrozenDetector,
+    crop: CropConfig,
+    config: ExtractConfig,
 ) -> CacheSpec:
     """Return the layout of the store; raises DetectorError where crop and detector do not fit."""
     if crop.input_size != detector.input_size:
@@ -131,16 +139,25 @@ def cache_spec(
             f"The crop is {crop.input_size} (H, W), but the detector takes {detector.input_size}: "
             f"set crop.input_size to {list(detector.input_size)}."
         )
+    sources = [] if detector.skeleton is None else ["detector"]
+    sources += ["gt"] if plan.valid.any() else []
+    sources += [PREFIX + name for name in sorted(imported)]
+    if not sources:
+        raise DetectorError(
+            "The network finds no joints, and the dataset brings none: import 2D keypoints "
+            "(dataset.keypoints), or use a pose detector."
+        )
     views: tuple[View, ...] = ("plain", "flipped") if crop.flip else ("plain",)
     return CacheSpec(
         num_rows=len(plan),
         levels=detector.levels,
-        skeleton=detector.skeleton.name,
+        skeleton=plan.skeleton if detector.skeleton is None else detector.skeleton.name,
         crop_size=crop.input_size,
         shard_rows=config.shard_rows or choose_shard_rows(detector.levels, config.dtype),
         views=views,
         dtype=config.dtype,
-        keypoint_sources=("detector", "gt"),
+        keypoint_sources=tuple(sources),
+        imported_skeletons={PREFIX + name: imported[name].skeleton for name in sorted(imported)},
     )
 
 

@@ -70,7 +70,7 @@ class ChunkExtractor:
         job = open_job(
             self._dataset, self._detector, request.crop, request.location, request.config
         )
-        self._writer, self._plan = job.writer, job.plan
+        self._writer, self._plan, self._imported = job.writer, job.plan, job.imported
         self._ledger = Ledger(open_storage(request.location), job.writer.num_chunks)
         # The network keeps its taps in one place; loading and writing of another thread's chunk go
         # on beside it.
@@ -88,7 +88,7 @@ class ChunkExtractor:
         with Loader(task, workers=threads, processes=False) as loader:
             frames = list(loader.map(rows))
         with self._network:
-            content = run_chunk(frames, self._detector, self._plan, config)
+            content = run_chunk(frames, self._detector, self._plan, config, self._imported)
         written = self._writer.write_chunk(chunk, content)
         return ChunkResult(chunk, len(rows), written, dict(invalid_of_chunk(content.status)))
 

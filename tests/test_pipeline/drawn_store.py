@@ -28,6 +28,9 @@ class Drawn:
     def plan(self) -> RowPlan:
         return build_plan(SPLITS, seed=self._seed)
 
+    def imported_keypoints(self) -> dict[str, Any]:
+        return {}
+
     def load_image(self, row: int) -> np.ndarray[Any, Any]:
         if row == 3:
             raise FrameError(FrameStatus.MISSING, "row 3 has no picture")

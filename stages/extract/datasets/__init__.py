@@ -11,7 +11,16 @@ from stages.extract.datasets.base import Dataset, DatasetError, FrameError
 __all__ = ["DATASETS", "Dataset", "DatasetError", "FrameError", "build_dataset"]
 
 DATASETS: dict[str, str] = {
+    "3dpw": "stages.extract.datasets.threedpw:ThreeDPW",
+    "coco": "stages.extract.datasets.coco:Coco",
+    "folder": "stages.extract.datasets.folder:Folder",
     "human36m": "stages.extract.datasets.human36m:Human36m",
+    "human36m-raw": "stages.extract.datasets.human36m_raw:Human36mRaw",
+    "human36m-toolbox": "stages.extract.datasets.human36m_toolbox:Human36mToolbox",
+    "human36m-videopose3d": "stages.extract.datasets.human36m_videopose3d:Human36mVideoPose3D",
+    "mpi-inf-3dhp": "stages.extract.datasets.mpi_inf_3dhp:MpiInf3dhp",
+    "mpi-inf-3dhp-mmpose": "stages.extract.datasets.mpi_inf_3dhp_mmpose:MpiInf3dhpMmpose",
+    "mpi-inf-3dhp-pstmo": "stages.extract.datasets.mpi_inf_3dhp_pstmo:MpiInf3dhpPstmo",
     "studio": "stages.extract.datasets.human36m:Human36m",
     "studio-detector": "stages.extract.datasets.human36m:Human36m",
     "synthetic": "stages.extract.datasets.synthetic:Synthetic",
@@ -28,7 +37,7 @@ def build_dataset(name: str, **options: Any) -> Dataset:
         raise DatasetError(f"Unknown dataset {name!r}.{hint} Known: {', '.join(sorted(DATASETS))}.")
     module, _, attribute = target.partition(":")
     adapter = getattr(importlib.import_module(module), attribute)
-    if name != "human36m" and module.endswith("human36m"):
+    if name.startswith("studio"):
         options = {"name": name, **options}
     try:
         dataset: Dataset = adapter(**options)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.imported import ImportedKeypoints
 from cache.plan import RowPlan
 from cache.schema import FrameStatus
 
@@ -42,6 +44,10 @@ class Dataset(Protocol):
 
     def plan(self) -> RowPlan:
         """Return the row table: every row that a cache of this dataset will have, in order."""
+        ...
+
+    def imported_keypoints(self) -> Mapping[str, ImportedKeypoints]:
+        """Return 2D keypoints that come with the data, by name; part of the content identity."""
         ...
 
     def load_image(self, row: int) -> NDArray[np.uint8]:

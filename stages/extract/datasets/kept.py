@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.imported import ImportedKeypoints
 from cache.plan import RowPlan
 from stages.extract.datasets.base import Dataset
 
@@ -39,6 +41,10 @@ class KeptPictures:
     def plan(self) -> RowPlan:
         """Row table of the dataset behind."""
         return self._dataset.plan()
+
+    def imported_keypoints(self) -> Mapping[str, ImportedKeypoints]:
+        """Keypoints that come with the dataset behind."""
+        return self._dataset.imported_keypoints()
 
     def content_identity(self) -> dict[str, Any]:
         """Identity of the dataset behind."""

@@ -35,13 +35,17 @@ class Tap:
 class Detection:
     """What a detector says about a batch of crops."""
 
-    keypoints_crop_px: NDArray[np.float32]  # [B, J, 3] x, y in crop px, score
+    keypoints_crop_px: NDArray[np.float32] | None  # [B, J, 3] x, y in crop px, score
     features: Mapping[str, NDArray[np.float32]]  # level name -> [B, H, W, C]
 
 
 @runtime_checkable
 class FrozenDetector(Protocol):
-    """A 2D pose detector whose weights never change: crops in, joints and feature maps out."""
+    """A network whose weights never change: crops in, joints and feature maps out.
+
+    One without joints (an image backbone) has the skeleton None and detects keypoints None; the
+    keypoints of its store then come with the dataset.
+    """
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -49,8 +53,8 @@ class FrozenDetector(Protocol):
         ...
 
     @property
-    def skeleton(self) -> Skeleton:
-        """Names and order of its joints."""
+    def skeleton(self) -> Skeleton | None:
+        """Names and order of its joints; None if it finds none."""
         ...
 
     @property

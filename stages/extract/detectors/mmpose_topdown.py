@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from cache.fingerprint import fingerprint, hash_arrays
+from cache.fingerprint import fingerprint
 from cache.schema import LevelSpec
 from cache.skeletons import Skeleton, get_skeleton
 from stages.extract.detectors.base import Detection, DetectorError, Tap
 from stages.extract.detectors.checkpoints import load_weights
 from stages.extract.detectors.hrnet import HRNET_TAPS
+from stages.extract.detectors.network import Precision, TappedNetwork
 from stages.extract.detectors.placeholders import placeholders
 
 _SKELETON_OF_DATASET = {
@@ -41,7 +41,7 @@ class MmposeTopdown:
         taps: Sequence[Tap] = HRNET_TAPS,
         device: str = "cpu",
         threads: int | None = None,
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Precision = "float32",
         skeleton: str | None = None,
         channels_last: bool = True,
     ) -> None:
@@ -54,8 +54,8 @@ class MmposeTopdown:
             taps: feature levels to read, finest first.
             device: torch device.
             threads: torch threads during `detect`; None leaves the process's setting.
-            precision: bfloat16 runs the network under autocast; features and joints are float32
-                either way.
+            precision: bfloat16 and float16 run the network under autocast; features and joints
+                are float32 either way.
             skeleton: joint set, where the config does not tell.
             channels_last: memory layout of the network; the faster one by default, the other one
                 is mmpose's own and gives its words bit for bit.
@@ -65,39 +65,36 @@ class MmposeTopdown:
                 tap.
         """
         self._config = load_config(config)
-        self._taps = tuple(taps)
-        self._device = torch.device(device)
-        self._threads = threads
-        self._precision = precision
         self._skeleton = _resolve_skeleton(self._config, skeleton)
         model = build_pose_estimator(self._config)
         if weights is not None:
             load_weights(model, Path(weights))
-        # mmpose's HRNet.eval() returns None, so calls are not chained.
-        model.eval()
-        model.requires_grad_(False)
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._model = model.to(device=self._device, memory_format=self._layout)
-        codec = self._model.head.decoder
+        codec = model.head.decoder
         if codec is None:
             raise DetectorError(
-                f"The head {type(self._model.head).__name__} has no decoder; give "
+                f"The head {type(model.head).__name__} has no decoder; give "
                 "model.head.decoder in the config."
             )
+        self._head: Any = model.head
         width, height = codec.input_size
-        self._input_size = (int(height), int(width))
-        preprocessor = self._model.data_preprocessor
-        self._mean = preprocessor.mean.view(3).to(self._device)
-        self._std = preprocessor.std.view(3).to(self._device)
-        self._captured: dict[str, Tensor] = {}
-        for tap in self._taps:
-            self._hook(tap)
-        self._levels = self._measure_levels()
+        preprocessor = model.data_preprocessor
+        self._network = TappedNetwork(
+            model,
+            taps,
+            input_size=(int(height), int(width)),
+            mean=preprocessor.mean.flatten().tolist(),
+            std=preprocessor.std.flatten().tolist(),
+            forward=lambda inputs: model.head.forward(model.extract_feat(inputs)),
+            device=device,
+            threads=threads,
+            precision=precision,
+            channels_last=channels_last,
+        )
 
     @property
     def input_size(self) -> tuple[int, int]:
         """Size (H, W) px of the crops it takes."""
-        return self._input_size
+        return self._network.input_size
 
     @property
     def skeleton(self) -> Skeleton:
@@ -107,52 +104,25 @@ class MmposeTopdown:
     @property
     def levels(self) -> tuple[LevelSpec, ...]:
         """The tapped feature levels, finest first."""
-        return self._levels
+        return self._network.levels
 
     @property
     def model(self) -> nn.Module:
         """The mmpose network, in eval mode."""
-        network: nn.Module = self._model
-        return network
+        return self._network.model
 
     @property
     def crop_kind(self) -> Literal["mmpose", "mmpose-udp"]:
         """The crop rule of the config's test pipeline."""
         return "mmpose-udp" if _uses_udp(self._config) else "mmpose"
 
-    @torch.inference_mode()
     def detect(self, crops: NDArray[np.uint8]) -> Detection:
         """Return joints and features of crops [B, H, W, 3] RGB; DetectorError for other sizes."""
-        if crops.shape[1:] != (*self._input_size, 3) or crops.dtype != np.uint8:
-            raise DetectorError(
-                f"Crops must be uint8 [B, {self._input_size[0]}, {self._input_size[1]}, 3], got "
-                f"{crops.dtype} "
-                f"{list(crops.shape)}; set crop.input_size to the detector's input."
-            )
-        if self._threads is not None and torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
-        self._captured.clear()
-        inputs = self._normalise(torch.from_numpy(np.ascontiguousarray(crops)).to(self._device))
-        with torch.autocast(
-            self._device.type, torch.bfloat16, enabled=self._precision == "bfloat16"
-        ):
-            outputs = self._model.extract_feat(inputs)
-            raw = self._model.head.forward(outputs)
-        keypoints = self._decode(raw)
-        features = {
-            tap.name: self._captured[tap.name].permute(0, 2, 3, 1).float().cpu().numpy()
-            for tap in self._taps
-        }
-        self._captured.clear()
-        return Detection(keypoints, features)
+        raw, features = self._network.run(crops)
+        return Detection(self._decode(raw), features)
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers: weights, network, taps, decoder, precision."""
-        state = {
-            name: value.float().cpu().numpy()
-            for name, value in self._model.state_dict().items()
-            if not name.endswith("num_batches_tracked")  # a counter that some files leave out
-        }
         model = self._config["model"]
         head = model["head"]
         network = {
@@ -162,70 +132,25 @@ class MmposeTopdown:
         }
         return {
             "kind": "mmpose-topdown",
-            "weights": hash_arrays(state),
             "network": fingerprint(_plain(network)),
-            "taps": [[tap.name, tap.module, tap.index, tap.stride] for tap in self._taps],
-            "normalisation": {
-                "mean": self._mean.tolist(),
-                "std": self._std.tolist(),
-                "order": "rgb",
-            },
             "decoder": _plain(head["decoder"]),
             "skeleton": self._skeleton.name,
-            "precision": self._precision,
-            "channels_last": self._layout is torch.channels_last,
-            "device": self._device.type,
+            **self._network.identity(),
         }
-
-    def _normalise(self, crops: Tensor) -> Tensor:  # uint8 [B, H, W, 3] -> float32 [B, 3, H, W]
-        pixels: Tensor = (crops.float() - self._mean) / self._std
-        return pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
 
     def _decode(self, raw: Any) -> NDArray[np.float32]:
         parts = raw if isinstance(raw, tuple) else (raw,)
         parts = tuple(part.float() for part in parts)
-        instances = self._model.head.decode(parts if isinstance(raw, tuple) else parts[0])
+        instances = self._head.decode(parts if isinstance(raw, tuple) else parts[0])
         points = np.stack([np.asarray(instance.keypoints)[0, :, :2] for instance in instances])
         scores = np.stack([np.asarray(instance.keypoint_scores)[0] for instance in instances])
         if _uses_udp(self._config):
             # mmpose's decoders speak of a frame in which the box spans the whole input size; in UDP
             # crops it spans one
             # pixel less.
-            height, width = self._input_size
+            height, width = self.input_size
             points = points * [(width - 1) / width, (height - 1) / height]
         return np.concatenate([points, scores[..., None]], axis=-1).astype(np.float32)
-
-    def _hook(self, tap: Tap) -> None:
-        try:
-            module = self._model.get_submodule(tap.module)
-        except AttributeError as error:
-            raise DetectorError(
-                f"Tap {tap.name!r}: the network has no module {tap.module!r} ({error}). Name one "
-                "of its modules."
-            ) from error
-
-        def capture(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            value = output if tap.index is None else output[tap.index]
-            # A copy, since the network may go on in place.
-            self._captured[tap.name] = value.detach().clone()
-
-        module.register_forward_hook(capture)
-
-    def _measure_levels(self) -> tuple[LevelSpec, ...]:
-        found = self.detect(np.zeros((1, *self._input_size, 3), dtype=np.uint8)).features
-        levels = []
-        for tap in self._taps:
-            _, height, width, channels = found[tap.name].shape
-            expected = tuple(size // tap.stride for size in self._input_size)
-            if (height, width) != expected:
-                raise DetectorError(
-                    f"Tap {tap.name!r} ({tap.module}) gives maps of {height}x{width}, but stride "
-                    f"{tap.stride} on crops "
-                    f"of {self._input_size[0]}x{self._input_size[1]} means "
-                    f"{expected[0]}x{expected[1]}."
-                )
-            levels.append(LevelSpec(tap.name, channels, height, width, tap.stride))
-        return tuple(levels)
 
 
 def load_config(config: str | Path | Mapping[str, Any]) -> Any:

@@ -57,6 +57,11 @@ def load_samples(
     store does not hold or for keypoints that are not finite.
     """
     require_source(reader, config.keypoint_source)
+    if not reader.has_label("joints_3d_mm"):
+        raise LiftError(
+            f"{store_name(reader)} has no 3D labels, so nothing can be trained or evaluated on it;"
+            " 'posecache predict' lifts such data with a trained run."
+        )
     if flipped and "flipped" not in reader.views:
         raise LiftError(
             f"{store_name(reader)} holds the views {', '.join(reader.views)}, but flip augmentation"
@@ -165,7 +170,7 @@ def _keypoints_px(
     """Keypoints [n, J, 2] in the joints of the labels, px of the unmirrored picture."""
     points = reader.keypoints(source, view, rows=rows)[..., :2].astype(np.float64)
     if source != "gt":
-        points = convert_keypoints(points, reader.skeleton, reader.label_skeleton)
+        points = convert_keypoints(points, reader.source_skeleton(source), reader.label_skeleton)
     if not np.isfinite(points).all():
         bad = rows[~np.isfinite(points).all(axis=(1, 2))]
         raise LiftError(

@@ -11,7 +11,7 @@ from cache import CacheReader
 from cache.fingerprint import diff_identities
 from stages.lift.config import DataConfig, Difference
 from stages.lift.errors import RunMismatch
-from stages.lift.feed.samples import store_name
+from stages.lift.feed.samples import require_source, store_name
 
 
 class LevelShape(BaseModel, extra="forbid", frozen=True):
@@ -44,7 +44,7 @@ def describe(reader: CacheReader, config: DataConfig, level_names: Sequence[str]
     return TrainedOn(
         skeleton=reader.label_skeleton.name,
         num_joints=reader.label_skeleton.num_joints,
-        detector_skeleton=reader.skeleton.name,
+        detector_skeleton=reader.source_skeleton(config.keypoint_source).name,
         keypoint_source=config.keypoint_source,
         levels=tuple(
             LevelShape(
@@ -85,14 +85,12 @@ def require_same_kind(
             f"skeleton: trained on {trained_on.skeleton} ({trained_on.num_joints} joints),"
             f" the store has {skeleton.name} ({skeleton.num_joints} joints)"
         )
-    if (
-        keypoint_source != "gt"
-        and reader.skeleton.name != trained_on.detector_skeleton
-        and "skeleton" not in allow
-    ):
+    require_source(reader, keypoint_source)
+    found = reader.source_skeleton(keypoint_source).name
+    if found != trained_on.detector_skeleton and "skeleton" not in allow:
         problems.append(
             f"skeleton of the keypoints: trained on {trained_on.detector_skeleton}, the store has"
-            f" {reader.skeleton.name}"
+            f" {found}"
         )
     if keypoint_source != trained_on.keypoint_source and "keypoints" not in allow:
         problems.append(

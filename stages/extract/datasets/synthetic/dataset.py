@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.cameras import Camera, project
+from cache.imported import ImportedKeypoints
 from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.synthetic.actions import ACTIONS
 from stages.extract.datasets.synthetic.clips import Clip, ClipView, draw_clip
@@ -169,6 +170,10 @@ class Synthetic:
             image_size=np.full((self._num_rows, 2), self._side, dtype=np.int32),
             cameras=tuple(self._cameras),
         )
+
+    def imported_keypoints(self) -> Mapping[str, ImportedKeypoints]:
+        """None come with drawn people."""
+        return {}
 
     def _index(self) -> dict[str, IndexColumn]:
         frames = [self._pools[take.split].frames for take in self._takes]

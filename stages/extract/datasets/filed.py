@@ -1,0 +1,218 @@
+"""What all datasets on disk have in common: pictures by row, identity, and what workers get."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.imported import ImportedKeypoints
+from cache.plan import RowPlan
+from stages.extract.datasets.base import DatasetError
+from stages.extract.datasets.pictures import picture_size, read_picture
+from stages.extract.datasets.videos import VideoPictures
+
+NO_VIDEO = -1
+_NUM_HASHED_PICTURES = 64
+_HASHED_VIDEO_BYTES = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class PictureFiles:
+    """Where the picture of each row is.
+
+    Args:
+        files: paths below the root, each once.
+        file_of_row: `[N]` position in `files`.
+        frame_of_row: `[N]` 0-based frame of a video, `NO_VIDEO` for a picture file; None if all
+            are picture files.
+    """
+
+    files: tuple[str, ...]
+    file_of_row: NDArray[np.int32]
+    frame_of_row: NDArray[np.int32] | None = None
+
+    @classmethod
+    def from_paths(
+        cls, paths: Sequence[str], frames: NDArray[np.int32] | None = None
+    ) -> PictureFiles:
+        """One path per row, repeats allowed."""
+        positions: dict[str, int] = {}
+        codes = [positions.setdefault(path, len(positions)) for path in paths]
+        return cls(tuple(positions), np.array(codes, dtype=np.int32), frames)
+
+    def of(self, row: int) -> tuple[str, int]:
+        """Path below the root, and frame of the video or `NO_VIDEO`."""
+        frame = NO_VIDEO if self.frame_of_row is None else int(self.frame_of_row[row])
+        return self.files[self.file_of_row[row]], frame
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetRows:
+    """What an adapter reads from its annotations.
+
+    Args:
+        plan: the row table with labels.
+        pictures: where the rows' pictures are.
+        imported: 2D keypoints that come with the data, by name (without `imported:`).
+        notes: approximations in the labels that every result must name, one sentence each.
+    """
+
+    plan: RowPlan
+    pictures: PictureFiles
+    imported: Mapping[str, ImportedKeypoints] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class FiledDataset(ABC):
+    """A dataset on disk. Instances are picklable; a copy knows its pictures, not its labels.
+
+    A subclass sets `adapter` and returns its rows from `_read`, which runs once, when first needed.
+    """
+
+    cpu_bound = False
+    adapter: ClassVar[str]
+    """Names the reader in the content identity."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        name: str,
+        annotations: Iterable[Path],
+        options: Mapping[str, Any],
+        pictures_root: Path | None = None,
+    ) -> None:
+        """Note what decides the content.
+
+        Args:
+            root: folder of the dataset.
+            name: under which stores and tables list it.
+            annotations: files whose bytes are part of the content identity; all must exist.
+            options: arguments that are part of the content identity, JSON values.
+            pictures_root: folder that picture paths are relative to; None for `root`.
+
+        Raises:
+            DatasetError: annotation files are missing; all of them are named.
+        """
+        self.name = name
+        self._root = Path(root)
+        self._pictures_root = pictures_root or self._root
+        self._annotations = tuple(annotations)
+        self._options = dict(options)
+        self._videos = VideoPictures()
+        missing = [path for path in self._annotations if not path.is_file()]
+        if missing:
+            listed = "".join(f"\n  {path}" for path in missing)
+            raise DatasetError(
+                f"{self._root} is not complete as {self.adapter}; "
+                f"{len(missing)} files are missing:{listed}\n{self.layout_hint()}"
+            )
+
+    @abstractmethod
+    def _read(self) -> DatasetRows:
+        """Read the annotations; raises DatasetError."""
+
+    @classmethod
+    def layout_hint(cls) -> str:
+        """Which folder is wanted, for errors: the tree in the module's description."""
+        lines = (sys.modules[cls.__module__].__doc__ or "").splitlines()
+        tree = "\n".join(line for line in lines if line.startswith("    "))
+        return f"Set dataset.root to a folder like this:\n{tree}"
+
+    @cached_property
+    def _rows(self) -> DatasetRows:
+        return self._read()
+
+    @cached_property
+    def _pictures(self) -> PictureFiles:
+        return self._rows.pictures
+
+    def plan(self) -> RowPlan:
+        """Return the row table; picture sizes are (0, 0) where a picture is missing."""
+        return self._rows.plan
+
+    def imported_keypoints(self) -> Mapping[str, ImportedKeypoints]:
+        """Return 2D keypoints that come with the data, by name."""
+        return self._rows.imported
+
+    def load_image(self, row: int) -> NDArray[np.uint8]:
+        """Return the picture of `row`, uint8 [H, W, 3] RGB; raises FrameError if it is unusable."""
+        name, frame = self._pictures.of(row)
+        path = self._pictures_root / name
+        return read_picture(path) if frame == NO_VIDEO else self._videos.read(path, frame)
+
+    def content_identity(self) -> dict[str, Any]:
+        """Return adapter, options, annotation hashes and the hash of evenly spaced pictures."""
+        rows = self._rows
+        items = rows.plan.index["item"].words()
+        identity = {
+            "adapter": self.adapter,
+            **self._options,
+            "annotations": self._hash_annotations(),
+            "rows": hashlib.sha256("\n".join(items).encode()).hexdigest(),
+            "pictures": self._hash_pictures(len(items)),
+        }
+        if rows.imported:
+            identity["imported"] = {
+                name: keypoints.identity() for name, keypoints in sorted(rows.imported.items())
+            }
+        return {**identity, "notes": list(rows.notes)} if rows.notes else identity
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The tables are large; a worker process needs only the pictures' names.
+        state = {key: value for key, value in self.__dict__.items() if key != "_rows"}
+        return {**state, "_pictures": self._pictures}
+
+    def _hash_annotations(self) -> dict[str, str]:
+        times_used = Counter(path.name for path in self._annotations)
+        return {
+            path.name
+            if times_used[path.name] == 1
+            else path.relative_to(self._root).as_posix(): hash_file(path)
+            for path in self._annotations
+        }
+
+    def _hash_pictures(self, num_rows: int) -> str:
+        chosen = np.linspace(0, num_rows - 1, _NUM_HASHED_PICTURES).round().astype(int)
+        hashed = hashlib.sha256()
+        for row in np.unique(chosen):
+            name, frame = self._pictures.of(int(row))
+            path = self._pictures_root / name
+            if not path.is_file():
+                hashed.update(b"missing")
+            elif frame == NO_VIDEO:
+                hashed.update(path.read_bytes())
+            else:
+                hashed.update(_ends(path))
+        return hashed.hexdigest()
+
+
+def picture_sizes(root: Path, pictures: PictureFiles) -> NDArray[np.int32]:
+    """Return (H, W) of each row's picture file from its header, (0, 0) where it is missing."""
+    sizes = np.array([picture_size(root / name) for name in pictures.files], dtype=np.int32)
+    return sizes[pictures.file_of_row]
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _ends(path: Path) -> bytes:
+    """Return size, first and last bytes of a video, which may be too long to read as a whole."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_HASHED_VIDEO_BYTES)
+        file.seek(max(size - _HASHED_VIDEO_BYTES, 0))
+        return size.to_bytes(8, "little") + head + file.read(_HASHED_VIDEO_BYTES)
