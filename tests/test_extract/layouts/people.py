@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
-# mm from the root; x to the picture's right, y down, z away from the camera. The person looks at the
-# camera, so that the left side has positive x. Order of Human3.6M-17.
+# mm from the root; x to the picture's right, y down, z away from the camera. The person looks at
+# the camera, so that the left side has positive x. Order of Human3.6M-17.
 _STANDING_MM = np.array(
     [
         [0, 0, 0],
