@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cache.cameras import Camera, project, world_to_camera
+from cache.conversions import conversion_note, convert_keypoints
 from cache.errors import (
     CacheCorrupt,
     CacheError,
@@ -25,7 +26,7 @@ from cache.schema import (
     choose_shard_rows,
 )
 from cache.shuffle import shuffled
-from cache.skeletons import SKELETONS, Skeleton, convert_keypoints, get_skeleton
+from cache.skeletons import SKELETONS, Skeleton, get_skeleton
 from cache.verify import Problem, VerifyReport, verify
 from cache.writer import CacheWriter, ChunkData
 
@@ -55,6 +56,7 @@ __all__ = [
     "SkeletonMismatch",
     "VerifyReport",
     "choose_shard_rows",
+    "conversion_note",
     "convert_keypoints",
     "get_skeleton",
     "project",

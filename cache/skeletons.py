@@ -1,14 +1,13 @@
-"""Joint sets: names, parents, left/right pairs, and the conversions that are defined."""
+"""Joint sets: names, parents, left/right pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from cache.errors import SkeletonMismatch
 
@@ -87,6 +86,36 @@ COCO17 = Skeleton(
 )  # fmt: skip
 
 
+HALPE26 = Skeleton(
+    name="HALPE26",
+    joints=(
+        *COCO17.joints, "head", "neck", "hip", "left_big_toe", "right_big_toe", "left_small_toe",
+        "right_small_toe", "left_heel", "right_heel",
+    ),
+    parents=(
+        17, 0, 0, 1, 2, 18, 18, 5, 6, 7, 8, 19, 19, 11, 12, 13, 14, 18, 19, -1, 15, 16, 15, 16, 15,
+        16,
+    ),
+    left=(*COCO17.left, 20, 22, 24),
+    right=(*COCO17.right, 21, 23, 25),
+)  # fmt: skip
+
+SMPL24 = Skeleton(
+    name="SMPL24",
+    joints=(
+        "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2",
+        "left_ankle", "right_ankle", "spine3", "left_foot", "right_foot", "neck", "left_collar",
+        "right_collar", "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow",
+        "left_wrist", "right_wrist", "left_hand", "right_hand",
+    ),
+    parents=(
+        -1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21,
+    ),
+    left=(1, 4, 7, 10, 13, 16, 18, 20, 22),
+    right=(2, 5, 8, 11, 14, 17, 19, 21, 23),
+)  # fmt: skip
+
+
 def _wholebody133() -> Skeleton:
     """COCO-WholeBody: 17 body, 6 foot, 68 face (300W order) and twice 21 hand joints."""
     foot = ("big_toe", "small_toe", "heel")
@@ -124,7 +153,7 @@ def _wholebody133() -> Skeleton:
 WHOLEBODY133 = _wholebody133()
 
 SKELETONS: Mapping[str, Skeleton] = MappingProxyType(
-    {skeleton.name: skeleton for skeleton in (H36M17, COCO17, MPI17, WHOLEBODY133)}
+    {skeleton.name: skeleton for skeleton in (H36M17, COCO17, HALPE26, MPI17, SMPL24, WHOLEBODY133)}
 )
 
 
@@ -133,67 +162,3 @@ def get_skeleton(name: str) -> Skeleton:
     if name not in SKELETONS:
         raise SkeletonMismatch(f"unknown skeleton {name!r}, known are {', '.join(SKELETONS)}")
     return SKELETONS[name]
-
-
-_MPI17_TO_H36M17 = (14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4)
-
-
-def _matrix(weights: Mapping[int, Mapping[int, float]], num_source: int) -> NDArray[np.float64]:
-    matrix = np.zeros((len(weights), num_source))
-    for target, parts in weights.items():
-        for source, weight in parts.items():
-            matrix[target, source] = weight
-    return matrix
-
-
-# Rows are H36M-17 joints as weighted means of COCO joints (mmpose and MotionBERT agree). The hip
-# mid-point is exact; spine, thorax and head sit 11-79 mm from Human3.6M's own joints.
-_COCO17_TO_H36M17 = _matrix(
-    {
-        0: {11: 0.5, 12: 0.5},
-        **{1: {12: 1.0}, 2: {14: 1.0}, 3: {16: 1.0}, 4: {11: 1.0}, 5: {13: 1.0}, 6: {15: 1.0}},
-        7: {5: 0.25, 6: 0.25, 11: 0.25, 12: 0.25},
-        8: {5: 0.5, 6: 0.5},
-        9: {0: 1.0},
-        10: {1: 0.5, 2: 0.5},
-        **{11: {5: 1.0}, 12: {7: 1.0}, 13: {9: 1.0}, 14: {6: 1.0}, 15: {8: 1.0}, 16: {10: 1.0}},
-    },
-    17,
-)
-
-_CONVERSIONS: Mapping[tuple[str, str], NDArray[np.float64]] = MappingProxyType(
-    {
-        ("COCO17", "H36M17"): _COCO17_TO_H36M17,
-        ("WHOLEBODY133", "H36M17"): np.pad(_COCO17_TO_H36M17, ((0, 0), (0, 116))),
-        ("MPI17", "H36M17"): np.eye(17)[list(_MPI17_TO_H36M17)],
-    }
-)
-
-
-def convert_keypoints(
-    points: ArrayLike, source: str | Skeleton, target: str | Skeleton
-) -> NDArray[Any]:
-    """Points `[..., J, D]` of the target joint set; every column, scores too, is averaged alike.
-
-    The dtype is kept. Raises `SkeletonMismatch` where no conversion is defined or J is not the
-    source's number of joints.
-    """
-    from_skeleton = source if isinstance(source, Skeleton) else get_skeleton(source)
-    to_skeleton = target if isinstance(target, Skeleton) else get_skeleton(target)
-    values = np.asarray(points)
-    if values.shape[-2] != from_skeleton.num_joints:
-        raise SkeletonMismatch(
-            f"{from_skeleton.name} has {from_skeleton.num_joints} joints, "
-            f"got points of shape {values.shape}"
-        )
-    if from_skeleton == to_skeleton:
-        return values.copy()
-    matrix = _CONVERSIONS.get((from_skeleton.name, to_skeleton.name))
-    if matrix is None:
-        known = ", ".join(f"{a} -> {b}" for a, b in _CONVERSIONS)
-        raise SkeletonMismatch(
-            f"no conversion from {from_skeleton.name} to {to_skeleton.name} is defined "
-            f"(defined: {known}); use a detector or labels of the wanted joint set"
-        )
-    converted: NDArray[Any] = (matrix @ values).astype(values.dtype)
-    return converted

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.conversions import convert_keypoints
 from cache.coords import apply_affine, invert_affine
-from cache.skeletons import convert_keypoints
 from stages.extract.crops import CropConfig, box_for_row, crop_affine, warp
 from stages.extract.datasets.base import Dataset, FrameError
 from stages.extract.detectors.base import DetectorError, FrozenDetector

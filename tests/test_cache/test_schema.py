@@ -54,7 +54,7 @@ def test_shards_are_powers_of_two_below_the_limit(
     [
         ({"shard_rows": 48}, "power of two"),
         ({"views": ("flipped",)}, "views are"),
-        ({"skeleton": "SMPL24"}, "unknown skeleton"),
+        ({"skeleton": "SMPL25"}, "unknown skeleton"),
         ({"levels": (LEVELS[0], LEVELS[0])}, "named twice"),
         ({"levels": ()}, "at least 1"),
         ({"keypoint_sources": ("cpn",)}, "imported:<name>"),

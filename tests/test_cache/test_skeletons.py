@@ -88,7 +88,7 @@ def test_unknown_pairs_names_and_sizes_are_refused() -> None:
     points = np.zeros((17, 2))
     with pytest.raises(SkeletonMismatch, match="no conversion from H36M17 to COCO17"):
         convert_keypoints(points, "H36M17", "COCO17")
-    with pytest.raises(SkeletonMismatch, match="unknown skeleton 'SMPL24', known are H36M17"):
-        get_skeleton("SMPL24")
+    with pytest.raises(SkeletonMismatch, match="unknown skeleton 'SMPL25', known are H36M17"):
+        get_skeleton("SMPL25")
     with pytest.raises(SkeletonMismatch, match=r"WHOLEBODY133 has 133 joints, .*\(17, 2\)"):
         convert_keypoints(points, "WHOLEBODY133", "H36M17")
