@@ -54,7 +54,12 @@ def store_facts(store: Mapping[str, Any]) -> Tree:
     facts = Table.grid(padding=(0, 2))
     facts.add_row("size", f"{size_text(store['size_bytes'])}, {store['dtype']}, {store['codec']}")
     facts.add_row("views", ", ".join(store["views"]))
-    facts.add_row("joints", f"{store['skeleton']}; {', '.join(store['keypoint_sources'])}")
+    keypoints = (f"{source} {skeleton}" for source, skeleton in store["keypoints"].items())
+    facts.add_row("keypoints", ", ".join(keypoints))
+    labels = "2D and 3D" if store["has_3d_labels"] else "no 3D"
+    facts.add_row("labels", f"{store['label_skeleton']}, {labels}")
+    for note in store["notes"]:
+        facts.add_row("note", note)
     levels = (f"{name} {'x'.join(map(str, shape))}" for name, shape in store["levels"].items())
     facts.add_row("levels", f"{', '.join(levels)} (HxWxC)")
     facts.add_row("chunks", f"{store['shard_rows']} rows of work; {_reading(store)}")

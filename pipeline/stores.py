@@ -122,7 +122,7 @@ def describe_store(location: Location) -> dict[str, Any]:
         "num_rows_done": len(committed),
         "complete": reader.complete,
         "size_bytes": storage.size_bytes(),
-        "skeleton": reader.skeleton.name,
+        "label_skeleton": reader.label_skeleton.name,
         "views": list(reader.views),
         "dtype": _dtypes(reader),
         "codec": reader.spec.codec,
@@ -137,7 +137,11 @@ def describe_store(location: Location) -> dict[str, Any]:
             name: [level.height, level.width, level.channels]
             for name, level in reader.levels.items()
         },
-        "keypoint_sources": list(reader.spec.keypoint_sources),
+        "keypoints": {
+            source: reader.source_skeleton(source).name for source in reader.spec.keypoint_sources
+        },
+        "has_3d_labels": reader.has_label("joints_3d_mm"),
+        "notes": reader.content_identity.get("notes", []),
         "rows_by_split": counts,
         "rows_by_status": dict(status),
         "arrays": [asdict(array) for array in stored_arrays(storage)],
@@ -163,8 +167,11 @@ def keypoint_errors(reader: CacheReader) -> dict[str, dict[str, float]]:
 
     Mean and median distance in picture px and crop px, and the share of joints within
     `PCK_SHARE` of the crop's height; valid joints of usable rows. A split on which the detector is
-    much better than on the others has sharper features than in use.
+    much better than on the others has sharper features than in use. Empty where there is nothing to
+    compare.
     """
+    if not {"detector", "gt"} <= set(reader.spec.keypoint_sources):
+        return {}
     found = convert_keypoints(
         reader.keypoints("detector"), reader.skeleton.name, reader.label_skeleton.name
     )[..., :2]
