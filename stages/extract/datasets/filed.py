@@ -7,7 +7,8 @@ import sys
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,8 +23,10 @@ from stages.extract.datasets.pictures import picture_size, read_picture
 from stages.extract.datasets.videos import VideoPictures
 
 NO_VIDEO = -1
+_HEADER_THREADS = 16
 _NUM_HASHED_PICTURES = 64
 _HASHED_VIDEO_BYTES = 2**20
+_TABLES = ("_rows", "_plan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,8 @@ class DatasetRows:
     """What an adapter reads from its annotations.
 
     Args:
-        plan: the row table with labels.
+        plan: the row table with labels; where all picture sizes are (0, 0), they are read from the
+            pictures when the plan is asked for.
         pictures: where the rows' pictures are.
         imported: 2D keypoints that come with the data, by name (without `imported:`).
         notes: approximations in the labels that every result must name, one sentence each.
@@ -139,7 +143,15 @@ class FiledDataset(ABC):
 
     def plan(self) -> RowPlan:
         """Return the row table; picture sizes are (0, 0) where a picture is missing."""
-        return self._rows.plan
+        return self._plan
+
+    @cached_property
+    def _plan(self) -> RowPlan:
+        rows = self._rows
+        if rows.plan.image_size.any():
+            return rows.plan
+        # Not in `_read`: whether a store is up to date can be said without opening every picture.
+        return replace(rows.plan, image_size=picture_sizes(self._pictures_root, rows.pictures))
 
     def imported_keypoints(self) -> Mapping[str, ImportedKeypoints]:
         """Return 2D keypoints that come with the data, by name."""
@@ -170,7 +182,7 @@ class FiledDataset(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # The tables are large; a worker process needs only the pictures' names.
-        state = {key: value for key, value in self.__dict__.items() if key != "_rows"}
+        state = {key: value for key, value in self.__dict__.items() if key not in _TABLES}
         return {**state, "_pictures": self._pictures}
 
     def _hash_annotations(self) -> dict[str, str]:
@@ -199,8 +211,9 @@ class FiledDataset(ABC):
 
 def picture_sizes(root: Path, pictures: PictureFiles) -> NDArray[np.int32]:
     """Return (H, W) of each row's picture file from its header, (0, 0) where it is missing."""
-    sizes = np.array([picture_size(root / name) for name in pictures.files], dtype=np.int32)
-    return sizes[pictures.file_of_row]
+    with ThreadPoolExecutor(_HEADER_THREADS) as pool:  # network disks answer slowly
+        sizes = list(pool.map(lambda name: picture_size(root / name), pictures.files))
+    return np.array(sizes, dtype=np.int32)[pictures.file_of_row]
 
 
 def hash_file(path: Path) -> str:
