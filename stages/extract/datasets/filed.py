@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -20,7 +21,7 @@ from cache.imported import ImportedKeypoints
 from cache.plan import RowPlan
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.pictures import picture_size, read_picture
-from stages.extract.datasets.videos import VideoPictures
+from stages.extract.datasets.videos import VideoPictures, video_info
 
 NO_VIDEO = -1
 _HEADER_THREADS = 16
@@ -210,10 +211,39 @@ class FiledDataset(ABC):
 
 
 def picture_sizes(root: Path, pictures: PictureFiles) -> NDArray[np.int32]:
-    """Return (H, W) of each row's picture file from its header, (0, 0) where it is missing."""
+    """Return (H, W) of each row's picture from its file's header, (0, 0) where it is missing.
+
+    Raises:
+        DatasetError: there are videos and PyAV is not installed.
+    """
+    frames = pictures.frame_of_row
+    if frames is None:
+        frames = np.full(len(pictures.file_of_row), NO_VIDEO, dtype=np.int32)
+    videos = set(pictures.file_of_row[frames != NO_VIDEO].tolist())
+
+    def look(number: int) -> tuple[int, int, int]:
+        path = root / pictures.files[number]
+        return _video_size(path) if number in videos else (*picture_size(path), 0)
+
     with ThreadPoolExecutor(_HEADER_THREADS) as pool:  # network disks answer slowly
-        sizes = list(pool.map(lambda name: picture_size(root / name), pictures.files))
-    return np.array(sizes, dtype=np.int32)[pictures.file_of_row]
+        found = np.array(list(pool.map(look, range(len(pictures.files)))), dtype=np.int32)
+    found = found[pictures.file_of_row]
+    sizes = found[:, :2]
+    sizes[frames >= found[:, 2]] = 0  # after a video's end; pictures have frame -1 and length 0
+    return np.ascontiguousarray(sizes)
+
+
+def _video_size(path: Path) -> tuple[int, int, int]:
+    """Return height, width and number of frames, zeros for a missing or damaged video."""
+    if not path.is_file():
+        return 0, 0, 0
+    try:
+        info = video_info(path)
+    except DatasetError:
+        if importlib.util.find_spec("av") is None:
+            raise
+        return 0, 0, 0  # bad rows, as with damaged pictures
+    return *info.size, info.num_frames
 
 
 def hash_file(path: Path) -> str:
