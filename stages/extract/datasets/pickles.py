@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from stages.extract.datasets.base import DatasetError
 
@@ -41,6 +45,39 @@ def load_pickle(path: Path) -> Any:
         raise DatasetError(f"{path} does not exist; the dataset's layout needs it.") from error
     except (pickle.UnpicklingError, EOFError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {error}.") from error
+
+
+def load_object_npz(path: Path) -> dict[str, Any]:
+    """Return the arrays of an npz that numpy would read only with `allow_pickle`.
+
+    An array that holds a single object, such as a dict, is returned as that object. Raises
+    DatasetError for anything but numpy arrays and plain containers in it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {
+                name.removesuffix(".npy"): _load_npy(archive, name) for name in archive.namelist()
+            }
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} does not exist; the dataset's layout needs it.") from error
+    except (pickle.UnpicklingError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(f"{path} cannot be read: {error}.") from error
+
+
+def _load_npy(archive: zipfile.ZipFile, name: str) -> Any:
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read_header(file)
+        if dtype.hasobject:
+            value = _load(file)
+            return value[()] if shape == () else value
+    with archive.open(name) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _load(file: IO[bytes]) -> Any:
