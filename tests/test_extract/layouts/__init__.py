@@ -27,6 +27,8 @@ class LayoutCase:
     """File below the folder that holds the picture of row 0."""
     tolerance_px: float | None = 1e-3
     """How far the 3D labels, projected, may be from the 2D ones; None without 3D labels."""
+    projects: bool = True
+    """The 3D labels are what the 2D ones show, in cameras that are known."""
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
     """Tells cases of one dataset apart."""
