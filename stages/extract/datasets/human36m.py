@@ -5,32 +5,40 @@
     <root>/images/S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg
 
 Labels there are metres in the camera frame; cameras map camera to world (`X_world = R X_cam + T`).
-Both become the cache's millimetres and world-to-camera rotation.
+Both become the cache's millimetres and world-to-camera rotation. Picture sizes are read from the
+pictures: some have 1002 rows where `cameras.pkl` says 1000.
+
+Names are Human3.6M's base names. The column `subaction` has the number in the name ("0" without
+one), which is not the metadata's subaction: `protocol` and `s11_directions` look that up.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cache.cameras import Camera
+from cache.imported import ImportedKeypoints
 from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.filed import DatasetRows, FiledDataset, PictureFiles, picture_sizes
-from stages.extract.datasets.pickles import load_pickle
+from stages.extract.datasets.filed import DatasetRows, FiledDataset, PictureFiles
+from stages.extract.datasets.human36m_annotations import (
+    IMPORTED,
+    PictureName,
+    Table,
+    join_tables,
+    parse_name,
+    read_annotations,
+)
+from stages.extract.datasets.human36m_cameras import load_cameras
+from stages.extract.datasets.human36m_names import SPLITS
+from stages.extract.datasets.human36m_protocol import Selection
 from stages.extract.datasets.rows import choose_rows, hold_out
 
-SPLITS = ("train", "validation", "test")
-_CLIP = re.compile(
-    r"(?P<subject>S\d+)_(?P<action>[A-Za-z]+)(?:[_ ](?P<subaction>\d+))?\.(?P<camera>\w+)$"
-)
-_FRAME = re.compile(r"_(\d+)\.\w+$")
 _BOX_SIDE_PX = 200.0  # the annotations' `scale` counts box sides in units of 200 px
+_NEW_OPTIONS = {"protocol": "keep", "s11_directions": "keep"}
+_SPLIT_FIELD = "{split}"
 
 
 class Human36m(FiledDataset):
@@ -44,10 +52,13 @@ class Human36m(FiledDataset):
         *,
         name: str = "human36m",
         fps: int = 10,
+        detections: Mapping[str, str] | None = None,
         validation_subjects: Sequence[str] = ("S8",),
         subjects: Sequence[str] | None = None,
         stride: int = 1,
         limit: int | None = None,
+        protocol: str = "keep",
+        s11_directions: str = "keep",
     ) -> None:
         """Open the annotations' folder.
 
@@ -55,52 +66,63 @@ class Human36m(FiledDataset):
             root: folder of `annotation_body3d/` and `images/`.
             name: name of the data set, where it is another one in this layout.
             fps: annotation rate; picks the folder `fps<fps>`.
+            detections: 2D keypoints to import, name -> npy file below the root with a row for each
+                of the annotations', where `{split}` stands for train and test:
+                `cpn: joint_2d_det_files/cpn_ft_h36m_dbb_{split}.npy`.
             validation_subjects: subjects of the train file that become the split `validation`.
             subjects: keep only these.
             stride: keep every `stride`-th labelled frame of each clip.
             limit: keep at most this many rows of each split, evenly spaced.
+            protocol: `keep` or `drop-damaged`, see `human36m_protocol`.
+            s11_directions: `keep` or `drop`, see `human36m_protocol`.
 
         Raises:
             DatasetError: no annotations there, or options that leave no row.
         """
         folder = Path(root) / "annotation_body3d"
         self._camera_file = folder / "cameras.pkl"
-        self._label_files = [folder / f"fps{fps}" / "h36m_train.npz"]
-        test = folder / f"fps{fps}" / "h36m_test.npz"
-        self._label_files += [test] if test.is_file() else []
+        splits = [s for s in ("train", "test") if s == "train" or _labels(folder, fps, s).is_file()]
+        self._label_files = {split: _labels(folder, fps, split) for split in splits}
+        named = sorted((detections or {}).items())
+        self._detection_files = {
+            split: {key: _detections(Path(root), file, split, splits) for key, file in named}
+            for split in splits
+        }
         self._fps = fps
-        self._validation_subjects = tuple(validation_subjects)
-        self._subjects = None if subjects is None else tuple(subjects)
-        self._stride, self._limit = stride, limit
+        self._selection = Selection.of(
+            subjects=subjects,
+            validation_subjects=validation_subjects,
+            stride=stride,
+            limit=limit,
+            protocol=protocol,
+            s11_directions=s11_directions,
+        )
+        options = self._selection.identity()
+        for option, default in _NEW_OPTIONS.items():
+            if options[option] == default:  # stores made before there was a choice stay the same
+                del options[option]
+        files = [file for by_name in self._detection_files.values() for file in by_name.values()]
         super().__init__(
             root,
             name=name,
-            annotations=[*self._label_files, self._camera_file],
-            options={
-                "fps": fps,
-                "validation_subjects": sorted(self._validation_subjects),
-                "subjects": None if self._subjects is None else sorted(self._subjects),
-                "stride": stride,
-                "limit": limit,
-            },
+            annotations=[*self._label_files.values(), self._camera_file, *files],
+            options={"fps": fps, **options},
             pictures_root=Path(root) / "images",
         )
 
     def _read(self) -> DatasetRows:
-        table = self._table()
+        table, parts = self._table()
         names = [str(name) for name in table["imgname"]]
-        parts = [str(clip).split("\0") for clip in table["clip"]]
-        keys = [(part[0], part[3]) for part in parts]
-        known = load_pickle(self._camera_file)
+        keys = [(part.subject, part.camera) for part in parts]
+        known = load_cameras(self._camera_file, fps=float(self._fps))
         camera_keys = sorted(set(keys))
         missing = [key for key in camera_keys if key not in known]
         if missing:
             raise DatasetError(f"{self._camera_file} lacks the cameras {missing[:4]}.")
-        cameras = tuple(_camera(key, known[key], float(self._fps)) for key in camera_keys)
+        cameras = tuple(known[key] for key in camera_keys)
         positions = {key: i for i, key in enumerate(camera_keys)}
         keypoints, joints = table["part"], table["S"]
         half_side = table["scale"][:, None] * _BOX_SIDE_PX / 2
-        pictures = PictureFiles.from_paths(names)
         plan = RowPlan(
             skeleton="H36M17",
             joints_2d_px=keypoints[..., :2].astype(np.float32),
@@ -109,87 +131,74 @@ class Human36m(FiledDataset):
             visible=None,
             index={
                 "split": IndexColumn(table["split"].astype(np.int32), SPLITS),
-                "subject": IndexColumn.from_words([part[0] for part in parts]),
-                "action": IndexColumn.from_words([part[1] for part in parts]),
-                "subaction": IndexColumn.from_words([part[2] for part in parts]),
+                "subject": IndexColumn.from_words([part.subject for part in parts]),
+                "action": IndexColumn.from_words([part.action for part in parts]),
+                "subaction": IndexColumn.from_words([part.number for part in parts]),
                 "camera": IndexColumn(
                     np.array([positions[key] for key in keys], dtype=np.int32),
                     tuple(camera.name for camera in cameras),
                 ),
                 "person": IndexColumn.from_words(["0"] * len(parts)),
                 "clip": IndexColumn.from_words([name.rsplit("/", 1)[0] for name in names]),
-                "frame": IndexColumn(table["frame"].astype(np.int32)),
+                "frame": IndexColumn(np.array([part.frame for part in parts], dtype=np.int32)),
                 "item": IndexColumn.from_words(names),
             },
-            image_size=picture_sizes(self._pictures_root, pictures),
+            image_size=np.zeros((len(names), 2), dtype=np.int32),
             cameras=cameras,
             boxes_px=np.concatenate(
                 [table["center"] - half_side, table["center"] + half_side], axis=1
             ).astype(np.float32),
         )
-        return DatasetRows(plan, pictures)
+        imported = {
+            key.removeprefix(IMPORTED): ImportedKeypoints("H36M17", points)
+            for key, points in table.items()
+            if key.startswith(IMPORTED)
+        }
+        return DatasetRows(plan, PictureFiles.from_paths(names), imported)
 
-    def _table(self) -> dict[str, NDArray[Any]]:
-        parts = [_read_annotations(path) for path in self._label_files]
-        split = np.concatenate(
-            [np.full(len(part["imgname"]), 2 * i) for i, part in enumerate(parts)]
+    def _table(self) -> tuple[Table, list[PictureName]]:
+        """Return the chosen rows in order, and what their pictures' names say."""
+        tables = {
+            split: read_annotations(path, self._detection_files[split])
+            for split, path in self._label_files.items()
+        }
+        table = join_tables(list(tables.values()))
+        parts = [parse_name(str(name)) for name in table["imgname"]]
+        codes = [SPLITS.index(split) for split in tables]
+        table["split"] = hold_out(
+            [part.subject for part in parts],
+            np.repeat(codes, [len(part["imgname"]) for part in tables.values()]),
+            self._selection.validation_subjects,
         )
-        table = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        clips = [_parse_clip(str(name)) for name in table["imgname"]]
-        subjects = np.array([clip[0] for clip in clips])
-        table["split"] = hold_out([*subjects], split, self._validation_subjects)
-        table["clip"] = np.array(["\0".join(clip[:4]) for clip in clips])
-        table["frame"] = np.array([clip[4] for clip in clips])
         order = choose_rows(
             table["split"],
-            table["clip"],
-            table["frame"],
-            stride=self._stride,
-            limit=self._limit,
-            keep=None if self._subjects is None else np.isin(subjects, self._subjects),
+            np.array([part.clip for part in parts]),
+            np.array([part.frame for part in parts]),
+            stride=self._selection.stride,
+            limit=self._selection.limit,
+            keep=np.array([self._keeps(part) for part in parts]),
         )
         if not len(order):
-            raise DatasetError(f"{self._root}: subjects {self._subjects} leave no labelled frame.")
-        return {key: value[order] for key, value in table.items()}
+            raise DatasetError(
+                f"{self._root}: subjects {self._selection.subjects} leave no labelled frame."
+            )
+        return {key: values[order] for key, values in table.items()}, [parts[i] for i in order]
+
+    def _keeps(self, part: PictureName) -> bool:
+        take = part.take
+        if take is None:  # another data set in this layout
+            return self._selection.keeps_subject(part.subject)
+        return self._selection.keeps(take)
 
 
-def _read_annotations(path: Path) -> dict[str, NDArray[Any]]:
-    keys = ("imgname", "center", "scale", "part", "S")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in keys}
-    except (KeyError, ValueError, OSError) as error:
+def _labels(folder: Path, fps: int, split: str) -> Path:
+    return folder / f"fps{fps}" / f"h36m_{split}.npz"
+
+
+def _detections(root: Path, file: str, split: str, splits: Sequence[str]) -> Path:
+    if _SPLIT_FIELD not in file and len(splits) > 1:
         raise DatasetError(
-            f"{path} does not hold mmpose's Human3.6M annotations: {error}."
-        ) from error
-
-
-def _parse_clip(name: str) -> tuple[str, str, str, str, int]:
-    folder = name.split("/")[-2] if "/" in name else ""
-    clip, frame = _CLIP.match(folder), _FRAME.search(name)
-    if clip is None or frame is None:
-        raise DatasetError(
-            f"Picture name {name!r} is not like "
-            "S1/S1_Walking_1.54138969/S1_Walking_1.54138969_000001.jpg."
+            f"dataset.options.detections: {file!r} is one file for the splits "
+            f"{' and '.join(splits)}; put {_SPLIT_FIELD} where their names differ."
         )
-    return clip["subject"], clip["action"], clip["subaction"] or "0", clip["camera"], int(frame[1])
-
-
-def _camera(key: tuple[str, str], entry: dict[str, Any], fps: float) -> Camera:
-    focal, centre = np.ravel(entry["f"]), np.ravel(entry["c"])
-    # Detector-only sets may come without distortion.
-    k = np.ravel(entry.get("k", np.zeros(3)))
-    p = np.ravel(entry.get("p", np.zeros(2)))
-    rotation = np.asarray(entry["R"], dtype=np.float64).T
-    position_mm = np.ravel(entry["T"]).astype(np.float64) * 1000.0
-    return Camera(
-        name=f"{key[0]}.{key[1]}",
-        K=np.array(
-            [[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]], dtype=np.float64
-        ),
-        R=rotation,
-        t_mm=-rotation @ position_mm,
-        distortion=(float(k[0]), float(k[1]), float(p[0]), float(p[1]), float(k[2])),
-        distortion_model="human36m",
-        fps=fps,
-    )
+    return root / file.replace(_SPLIT_FIELD, split)
