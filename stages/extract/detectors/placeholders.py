@@ -1,6 +1,6 @@
-"""Stand-ins for the packages that mmpose imports but a frozen detector never runs.
+"""Stand-ins for the packages that mmpose and timm import but a frozen detector never runs.
 
-mmpose imports compiled or heavy packages (`mmcv.ops`, `mmdet`, `torchvision`, `xtcocotools`) at the
+They import compiled or heavy packages (`mmcv.ops`, `mmdet`, `torchvision`, `xtcocotools`) at the
 top of modules that a top-down detector does not use. While `placeholders()` is active, each of them
 that is *not installed* is answered by an empty module; using anything from it raises an ImportError
 that names the package to install. Installed packages are never replaced, and afterwards the stand-
@@ -13,7 +13,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -37,10 +37,15 @@ def missing_packages() -> dict[str, str]:
 
 
 @contextmanager
-def placeholders() -> Iterator[tuple[str, ...]]:
-    """Answer imports of missing packages with stand-ins in the `with` block; yields the names."""
+def placeholders(absent: Collection[str] = ()) -> Iterator[tuple[str, ...]]:
+    """Answer imports of missing packages with stand-ins in the `with` block; yields the names.
+
+    Args:
+        absent: full names that the stand-ins do not have, for an importer that reads their
+            contents at once but can do without them.
+    """
     missing = missing_packages()
-    finder = _PlaceholderFinder(missing)
+    finder = _PlaceholderFinder(missing, frozenset(absent))
     sys.meta_path.insert(0, finder)
     try:
         yield tuple(missing)
@@ -74,20 +79,22 @@ class _Unavailable(type):
 class _Placeholder(ModuleType):
     """An empty package; every attribute is a stand-in class."""
 
-    def __init__(self, name: str, package: str) -> None:
+    def __init__(self, name: str, package: str, absent: Collection[str]) -> None:
         super().__init__(name)
         self._package = package
+        self._absent = absent
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") or f"{self.__name__}.{name}" in self._absent:
             raise AttributeError(name)
         namespace = {"__module__": self.__name__, "_package": self._package}
         return _Unavailable(name, (), namespace)
 
 
 class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    def __init__(self, missing: dict[str, str]) -> None:
+    def __init__(self, missing: dict[str, str], absent: Collection[str]) -> None:
         self._missing = missing
+        self._absent = absent
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -98,7 +105,7 @@ class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        return _Placeholder(spec.name, self._package_of(spec.name) or spec.name)
+        return _Placeholder(spec.name, self._package_of(spec.name) or spec.name, self._absent)
 
     def exec_module(self, module: ModuleType) -> None:
         del module  # nothing to run: the module is empty by design
@@ -112,7 +119,7 @@ class _PlaceholderFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def _message(what: str, package: str) -> str:
     return (
-        f"{what} was used, but it comes from {package}, which is not installed (mmpose imports "
-        "it, a frozen detector "
-        f"does not need it). Install {package} to use this part of mmpose."
+        f"{what} was used, but it comes from {package}, which is not installed (mmpose and timm "
+        "import it, a frozen detector "
+        f"does not need it). Install {package} to use this part of them."
     )
