@@ -58,13 +58,14 @@ def box_for_row(plan: RowPlan, row: int, source: BoxSource) -> NDArray[np.float6
     elif source == "gt2d":
         box = _joint_box(plan, row)
     elif source == "gt3d":
-        camera = plan.cameras[int(plan.index["camera"].codes[row])]
-        pinhole = replace(camera, distortion=(0.0,) * 5, distortion_model="none")
-        if plan.joints_3d_mm is None:
+        if plan.joints_3d_mm is None or not plan.cameras:
             raise FrameError(
                 FrameStatus.BAD_BOX,
-                "The dataset has no 3D labels; choose crop.box_source gt2d, imported or full.",
+                "The dataset has no 3D labels, or no cameras to project them; choose "
+                "crop.box_source gt2d, imported or full.",
             )
+        camera = plan.cameras[int(plan.index["camera"].codes[row])]
+        pinhole = replace(camera, distortion=(0.0,) * 5, distortion_model="none")
         root = plan.joints_3d_mm[row, get_skeleton(plan.skeleton).root].astype(np.float64)
         box = np.asarray(project(root + PERSON_BOX_MM, pinhole), dtype=np.float64).reshape(4)
     elif source == "imported":
