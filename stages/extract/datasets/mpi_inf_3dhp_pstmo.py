@@ -103,12 +103,17 @@ class MpiInf3dhpPstmo(FiledDataset):
     def _read(self) -> DatasetRows:
         clips: list[Clip] = []
         cameras: dict[str, Camera] = {}
-        for sequence, (by_camera, fps) in sorted(_entries(self._train_file).items()):
+        for sequence, entry in sorted(_entries(self._train_file).items()):
+            if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], dict):
+                raise DatasetError(f"{self._train_file}: {sequence!r} is not [cameras, fps].")
+            by_camera, fps = entry
             for clip, number in self._train_clips(sequence, by_camera):
                 clips.append(clip)
                 if self._intrinsics == "nominal":
                     cameras[clip.name] = _known_camera(clip.name, number, float(fps))
         for subject, entry in sorted(_entries(self._test_file).items()):
+            if not self._selection.has(subject):
+                continue
             clips.append(_test_clip(self._test_file, subject, entry))
             if self._intrinsics == "nominal":
                 cameras[subject] = nominal_test_camera(subject)
@@ -125,14 +130,16 @@ class MpiInf3dhpPstmo(FiledDataset):
         match = _SEQUENCE.match(sequence)
         if match is None:
             raise DatasetError(f"{self._train_file} has a key {sequence!r}, not like 'S1 Seq1'.")
+        subject, name = match.groups()
+        if not self._selection.has(subject):
+            return
         # Keys are the cameras' own numbers, not their positions: 0, 1, 2, 4, 5...
         missing = [number for number in self._cameras if str(number) not in by_camera]
         if missing:
             raise DatasetError(
                 f"{self._train_file}: {sequence!r} lacks the cameras {missing}, it has "
-                f"{sorted(by_camera)}. Leave them out: --set dataset.cameras=[...]."
+                f"{sorted(by_camera)}. Leave them out: --set dataset.options.cameras=[...]."
             )
-        subject, name = match.groups()
         for number in self._cameras:
             pixels, joints = _arrays(self._train_file, by_camera[str(number)])
             folder = f"s_{int(subject[1:]):02d}_seq_{int(name[3:]):02d}_ca_{number:02d}"
@@ -150,7 +157,7 @@ class MpiInf3dhpPstmo(FiledDataset):
     def _refuse_crops(self, clips: Sequence[Clip]) -> None:
         """The published preparation overwrites the pictures with crops of 192 x 256."""
         for clip in clips:
-            if self._selection.has(clip.subject) and len(clip.pictures):
+            if len(clip.pictures):
                 path = self._pictures_root / clip.pictures[0]
                 if picture_size(path) == _CROP_SIZE:
                     raise DatasetError(
@@ -166,7 +173,7 @@ def _known_camera(name: str, number: int, fps: float) -> Camera:
     except KeyError as error:
         raise DatasetError(
             f"There are no nominal intrinsics of camera {number}, only of {CHEST_HIGH_CAMERAS}. "
-            "Leave the others out: --set dataset.cameras=[...]."
+            "Leave the others out: --set dataset.options.cameras=[...]."
         ) from error
 
 
