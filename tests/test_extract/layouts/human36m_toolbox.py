@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from tests.test_extract.layouts import LayoutCase
@@ -19,20 +17,12 @@ from tests.test_extract.layouts.human36m_world import (
     Scene,
     extrinsics,
     intrinsics,
+    jpeg,
     toolbox_cameras,
 )
-from tests.test_extract.layouts.people import Float64, picture
+from tests.test_extract.layouts.people import Float64
 
 CPN_OFFSET_PX = np.array([3.0, -2.0])
-
-
-@cache
-def jpeg(height: int) -> bytes:
-    """A picture of that many rows; the same for all rows, to be quick."""
-    small = picture((height // 2, WIDTH // 2), seed=height)
-    image = np.zeros((height, WIDTH, 3), dtype=np.uint8)
-    image[: height // 2, : WIDTH // 2] = small
-    return cv2.imencode(".jpg", image)[1].tobytes()
 
 
 def normalised(points_px: Float64, height: int) -> Float64:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
+import cv2
 import numpy as np
 
 from tests.test_extract.layouts.people import Float64, human36m_px, person_mm, picture
@@ -187,3 +189,12 @@ def write_video(path: Path, num_frames: int, size: tuple[int, int] = (48, 64)) -
 def video_size(camera: int) -> tuple[int, int]:
     """(H, W) of a small stand-in; two cameras have two rows more, as the real ones."""
     return HEIGHTS[camera] - 952, 64
+
+
+@cache
+def jpeg(height: int) -> bytes:
+    """A picture of that many rows; the same for all rows, to be quick."""
+    small = picture((height // 2, WIDTH // 2), seed=height)
+    image = np.zeros((height, WIDTH, 3), dtype=np.uint8)
+    image[: height // 2, : WIDTH // 2] = small
+    return cv2.imencode(".jpg", image)[1].tobytes()
