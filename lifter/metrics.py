@@ -1,12 +1,12 @@
 """Errors of predicted poses, as the literature defines them: float64, millimetres, numpy.
 
-Poses are [N, J, 3], relative to the root joint unless said otherwise. All joints count, the root
-included. `p_` is "Protocol 2" or PA-MPJPE.
+Poses are [N, J, 3], relative to the root joint unless said otherwise. All joints count unless said
+otherwise, the root included. `p_` is "Protocol 2" or PA-MPJPE.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from lifter.errors import MetricError
 Floats = NDArray[np.float64]
 
 PCK_THRESHOLD_MM = 150.0
+MPI_INF_3DHP_JOINTS = tuple(range(14))
+"""Joints of MPI17 that its PCK and AUC count: head_top, neck, shoulders, elbows, wrists, hips,
+knees and ankles; not root, spine and head. Its MPJPE counts all 17."""
 AUC_THRESHOLDS_MM: tuple[float, ...] = tuple(float(limit) for limit in range(0, 151, 5))
 
 
@@ -57,15 +60,28 @@ def mpjve_mm(predicted_clips_mm: Iterable[ArrayLike], true_clips_mm: Iterable[Ar
 
 
 def pck(
-    predicted_mm: ArrayLike, true_mm: ArrayLike, *, threshold_mm: float = PCK_THRESHOLD_MM
+    predicted_mm: ArrayLike,
+    true_mm: ArrayLike,
+    *,
+    threshold_mm: float = PCK_THRESHOLD_MM,
+    joints: Sequence[int] | None = None,
 ) -> float:
-    """Returns the fraction (0..1) of joints nearer than the threshold (strictly)."""
-    return float((joint_errors_mm(predicted_mm, true_mm) < threshold_mm).mean())
+    """Returns the fraction (0..1) of joints nearer than the threshold (strictly).
+
+    All joints count, or those at the positions `joints`.
+    """
+    errors = _chosen(joint_errors_mm(predicted_mm, true_mm), joints)
+    return float((errors < threshold_mm).mean())
 
 
-def auc(predicted_mm: ArrayLike, true_mm: ArrayLike) -> float:
-    """Returns the mean of the PCK (0..1) at 0, 5, ..., 150 mm, as for MPI-INF-3DHP."""
-    errors = joint_errors_mm(predicted_mm, true_mm)
+def auc(
+    predicted_mm: ArrayLike, true_mm: ArrayLike, *, joints: Sequence[int] | None = None
+) -> float:
+    """Returns the mean of the PCK (0..1) at 0, 5, ..., 150 mm, as for MPI-INF-3DHP.
+
+    All joints count, or those at the positions `joints`.
+    """
+    errors = _chosen(joint_errors_mm(predicted_mm, true_mm), joints)
     return float(np.mean([(errors < limit).mean() for limit in AUC_THRESHOLDS_MM]))
 
 
@@ -104,6 +120,10 @@ def align_mm(predicted_mm: ArrayLike, true_mm: ArrayLike) -> Floats:  # [N, J, 3
     scale = (strengths * signs).sum(axis=-1) / np.where(power > 0, power, 1.0)
     aligned: Floats = scale[:, None, None] * (source @ rotation) + centre
     return aligned
+
+
+def _chosen(errors_mm: Floats, joints: Sequence[int] | None) -> Floats:
+    return errors_mm if joints is None else errors_mm[:, list(joints)]
 
 
 def _poses(predicted: ArrayLike, true: ArrayLike) -> tuple[Floats, Floats]:

@@ -23,6 +23,7 @@ from stages.lift.predictions import predict_mm
 from stages.lift.runs.checkpoints import LoadedRun, load_run
 from stages.lift.runs.rundir import METRICS_FILE, write_json
 from stages.lift.scores import mean_of_groups, score_frames, summarise, summarise_groups
+from stages.lift.sources import sources_of
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def evaluate(
             samples.rows, samples.clips, reader.index("frame").codes[samples.rows]
         ),
         pck_threshold_mm=config.pck_threshold_mm,
+        skeleton=reader.label_skeleton.name,
     )
     actions = _words(reader, "action", samples.rows)
     per_action = summarise_groups(scores, actions)
@@ -168,7 +170,7 @@ def evaluate_run(
             "seed": run.config.seed,
             "lifter": run.description.lifter.name,
             "num_parameters": run.description.num_parameters,
-            "keypoint_source": data.keypoint_source,
+            **sources_of(reader, data.keypoint_source, data.context if run.level_names else None),
             "context": data.context if run.level_names else None,
             "sampling_backend": sampling_backend(
                 reader, run.level_names, use_device(config.device)

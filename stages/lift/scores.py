@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from lifter.metrics import (
     AUC_THRESHOLDS_MM,
+    MPI_INF_3DHP_JOINTS,
     joint_errors_mm,
     n_mpjpe_per_frame_mm,
     p_mpjpe_per_frame_mm,
 )
 
 Floats = NDArray[np.float64]
+
+_PCK_JOINTS: Mapping[str, tuple[int, ...]] = {"MPI17": MPI_INF_3DHP_JOINTS}
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class FrameScores:
     p_mpjpe_mm: Floats  # [n] after the best similarity transform
     n_mpjpe_mm: Floats  # [n] after the best scale
     velocity_mm: Floats  # [n] error of the step from the frame before; NaN for a clip's first
-    correct: Floats  # [n] fraction of joints within the PCK threshold
+    correct: Floats  # [n] fraction of the joints PCK counts that are within its threshold
     auc: Floats  # [n] mean of that fraction over the AUC thresholds
 
 
@@ -37,19 +40,24 @@ def score_frames(
     *,
     follows: NDArray[np.bool_],  # [n] the frame before it, of the same clip, is the sample before
     pck_threshold_mm: float,
+    skeleton: str,
 ) -> FrameScores:
-    """Returns the parts of all metrics, in mm; the steps of MPJVE are mm per frame."""
+    """Returns the parts of all metrics, in mm; the steps of MPJVE are mm per frame.
+
+    PCK and AUC count all joints, of MPI17 its 14 limb joints, neck and head top.
+    """
     joint_mm = joint_errors_mm(predicted_mm, true_mm)
     steps = np.linalg.norm(np.diff(predicted_mm - true_mm, axis=0), axis=-1).mean(-1)
     velocity_mm = np.full(len(joint_mm), np.nan)
     velocity_mm[1:][follows[1:]] = steps[follows[1:]]
+    counted_mm = joint_mm[:, list(_PCK_JOINTS.get(skeleton, range(joint_mm.shape[1])))]
     return FrameScores(
         joint_mm=joint_mm,
         p_mpjpe_mm=p_mpjpe_per_frame_mm(predicted_mm, true_mm),
         n_mpjpe_mm=n_mpjpe_per_frame_mm(predicted_mm, true_mm),
         velocity_mm=velocity_mm,
-        correct=(joint_mm < pck_threshold_mm).mean(-1),
-        auc=np.mean([(joint_mm < limit).mean(-1) for limit in AUC_THRESHOLDS_MM], axis=0),
+        correct=(counted_mm < pck_threshold_mm).mean(-1),
+        auc=np.mean([(counted_mm < limit).mean(-1) for limit in AUC_THRESHOLDS_MM], axis=0),
     )
 
 

@@ -73,6 +73,21 @@ def test_one_bad_joint_in_one_action_shows_where_it_is(store: CacheReader) -> No
     assert metrics["per_clip"]["test-1"]["num_frames"] == 4
 
 
+def test_pck_of_mpi_inf_3dhp_leaves_root_spine_and_head_out(tmp_path: Path) -> None:
+    plan = build_plan({"test": 4}, skeleton="MPI17")
+    reader = write_store(tmp_path / "mpi.zarr", plan=plan)
+    offset_m = torch.zeros(4, 17, 3)
+    offset_m[:, 15:, 0] = 0.5
+    offset_m[:, 13, 0] = 0.16  # a left ankle beyond the threshold
+    metrics = score(
+        Oracle(samples_of(reader).samples, offset_m=offset_m), reader, flip_average=False
+    ).metrics
+    frame_wise = metrics["frame_wise"]
+    assert frame_wise["mpjpe_mm"] == pytest.approx(1160 / 17, abs=1e-3)
+    assert frame_wise["pck"] == pytest.approx(13 / 14)
+    assert frame_wise["auc"] == pytest.approx(13 * 30 / (31 * 14))
+
+
 def test_actions_count_alike_in_one_mean_and_by_their_frames_in_the_other(tmp_path: Path) -> None:
     # Clips of four: Walking 4, Sitting 4, Waving 4, Walking 4 -> half the frames are Walking.
     reader = write_store(tmp_path / "uneven.zarr", {"test": 16})

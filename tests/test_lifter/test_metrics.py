@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial import procrustes
 from scipy.spatial.transform import Rotation
 
+from cache.skeletons import SKELETONS
 from lifter import metrics
 from lifter.errors import MetricError
 
@@ -29,6 +30,27 @@ def test_hand_computed_poses() -> None:
     # of 31 limits 0, 5, ..., 150: 5 is beaten by 29, 160 by 0, 0 by 30, 10 by 28
     assert metrics.auc(predicted, true) == pytest.approx((29 + 0 + 30 + 28) / (31 * 4))
     assert len(metrics.AUC_THRESHOLDS_MM) == 31
+
+
+def test_mpi_inf_3dhp_counts_14_of_its_17_joints() -> None:
+    names = [SKELETONS["MPI17"].joints[joint] for joint in metrics.MPI_INF_3DHP_JOINTS]
+    assert names == [
+        "head_top", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder",
+        "left_elbow", "left_wrist", "right_hip", "right_knee", "right_ankle", "left_hip",
+        "left_knee", "left_ankle",
+    ]  # fmt: skip
+    predicted = np.zeros((1, 17, 3))
+    predicted[0, 3, 2] = 150.0  # as far as the threshold is not within it
+    predicted[0, 4, 0] = 149.0
+    predicted[0, 14:, 1] = 1000.0  # root, spine and head do not count
+    counted = metrics.MPI_INF_3DHP_JOINTS
+    true = np.zeros((1, 17, 3))
+    assert metrics.pck(predicted, true, joints=counted) == pytest.approx(13 / 14)
+    # Of 31 limits 0, 5, ..., 150: no error is below 30 of them, 149 mm below one, 150 below none.
+    assert metrics.auc(predicted, true, joints=counted) == pytest.approx(
+        (12 * 30 + 1 + 0) / (31 * 14)
+    )
+    assert metrics.pck(predicted, true) == pytest.approx(13 / 17)
 
 
 @given(seed=st.integers(0, 2**16))
