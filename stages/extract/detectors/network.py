@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from cache.fingerprint import hash_arrays
 from cache.schema import LevelSpec
 from stages.extract.detectors.base import DetectorError, Tap
+from stages.extract.detectors.folding import fold_norms as fold_norms_of
+from stages.extract.detectors.rounding import run_in_float32
 
 Precision = Literal["float32", "bfloat16", "float16"]
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -34,8 +36,10 @@ class TappedNetwork:
         threads: int | None = None,
         precision: Precision = "float32",
         channels_last: bool = True,
+        fold_norms: bool = False,
+        float32_modules: Sequence[str] = (),
     ) -> None:
-        """Take over a module; its weights are not changed.
+        """Take over a module, which is nobody else's from then on.
 
         Args:
             model: the network.
@@ -49,9 +53,13 @@ class TappedNetwork:
             precision: bfloat16 and float16 run the network under autocast; what comes out is
                 float32 either way.
             channels_last: memory layout of the network, the faster one.
+            float32_modules: modules that run in float32 whatever the precision.
+            fold_norms: multiply frozen batch norms into the convolutions before them: faster, and
+                equal up to rounding, so that it is part of the identity.
 
         Raises:
-            DetectorError: an unknown tap, or one whose maps do not have its stride.
+            DetectorError: an unknown tap, or one whose maps do not have its stride; folding that
+                changes more than rounding.
         """
         self.input_size = input_size
         self._device = torch.device(device)
@@ -66,6 +74,13 @@ class TappedNetwork:
         # mmpose's HRNet.eval() returns None, so calls are not chained.
         model.eval()
         model.requires_grad_(False)
+        self._weights_hash = _hash_weights(model)
+        self._fold_norms = fold_norms
+        if fold_norms:
+            self._fold(model, forward or model)
+        self._float32_modules = tuple(float32_modules) if precision in _AUTOCAST else ()
+        for name in self._float32_modules:
+            run_in_float32(model.get_submodule(name), self._device.type)
         placed: Any = model.to(device=self._device)
         self.model: nn.Module = placed.to(memory_format=self._layout)
         self._forward = forward or self.model
@@ -106,13 +121,11 @@ class TappedNetwork:
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the levels' numbers: weights, taps, normalisation, precision."""
-        state = {
-            name: value.float().cpu().numpy()
-            for name, value in self.model.state_dict().items()
-            if not name.endswith("num_batches_tracked")  # a counter that some files leave out
-        }
+        # Left out where it is off, as in stores from before there was the choice.
+        folded = {"fold_norms": True} if self._fold_norms else {}
+        exact = {"float32_modules": [*self._float32_modules]} if self._float32_modules else {}
         return {
-            "weights": hash_arrays(state),
+            "weights": self._weights_hash,
             "taps": [[tap.name, tap.module, tap.index, tap.stride] for tap in self._taps],
             "normalisation": {
                 "mean": self._mean.tolist(),
@@ -122,27 +135,39 @@ class TappedNetwork:
             "precision": self._precision,
             "channels_last": self._layout is torch.channels_last,
             "device": self._device.type,
+            **folded,
+            **exact,
         }
+
+    def _fold(self, model: nn.Module, forward: Callable[[Tensor], Any]) -> None:
+        weight = next(model.parameters())
+        noise = torch.Generator().manual_seed(0)
+        example = torch.randn(1, 3, *self.input_size, generator=noise).to(weight.device)
+        tapped = [tap.module for tap in self._taps]
+        for tap in self._taps:
+            self._module(model, tap)
+        fold_norms_of(model, forward, example, keep=tapped)
 
     def _normalise(self, crops: Tensor) -> Tensor:  # uint8 [B, H, W, 3] -> float32 [B, 3, H, W]
         pixels: Tensor = (crops.float() - self._mean) / self._std
         return pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
 
-    def _hook(self, tap: Tap) -> None:
+    def _module(self, model: nn.Module, tap: Tap) -> nn.Module:
         try:
-            module = self.model.get_submodule(tap.module)
+            return model.get_submodule(tap.module)
         except AttributeError as error:
             raise DetectorError(
                 f"Tap {tap.name!r}: the network has no module {tap.module!r} ({error}). Name one "
                 "of its modules."
             ) from error
 
+    def _hook(self, tap: Tap) -> None:
         def capture(_module: nn.Module, _inputs: Any, output: Any) -> None:
             value = output if tap.index is None else output[tap.index]
             # A copy, since the network may go on in place.
             self._captured[tap.name] = value.detach().clone()
 
-        module.register_forward_hook(capture)
+        self._module(self.model, tap).register_forward_hook(capture)
 
     def _measure_levels(self) -> tuple[LevelSpec, ...]:
         _, found = self.run(np.zeros((1, *self.input_size, 3), dtype=np.uint8))
@@ -159,3 +184,14 @@ class TappedNetwork:
                 )
             levels.append(LevelSpec(tap.name, channels, height, width, tap.stride))
         return tuple(levels)
+
+
+def _hash_weights(model: nn.Module) -> str:
+    """Return the hash of a network's weights as they came, before they are folded."""
+    return hash_arrays(
+        {
+            name: value.float().cpu().numpy()
+            for name, value in model.state_dict().items()
+            if not name.endswith("num_batches_tracked")  # a counter that some files leave out
+        }
+    )
