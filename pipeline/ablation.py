@@ -16,6 +16,7 @@ from typing import Any
 from cache import CacheReader
 from cache.fingerprint import fingerprint
 from pipeline.config import RunConfig, with_settings
+from pipeline.datasets import dataset_of
 from pipeline.errors import ConfigError
 from pipeline.lifting import (
     LiftedRun,
@@ -28,9 +29,9 @@ from pipeline.lifting import (
 from pipeline.runs import provenance, read_json, write_json
 from pipeline.settings import did_you_mean
 from pipeline.stores import keypoint_errors
-from stages.extract.datasets import build_dataset
 from stages.lift import TrainProgress, compare_metrics
 from stages.lift.progress import Report
+from stages.lift.sources import box_source, feature_source
 
 RESULT_FILE = "comparison.json"
 
@@ -167,7 +168,7 @@ def _run_remote(job: Job, store: Path | str, *, draw: bool, reports: Any) -> dic
 
 
 def _run_job(config: RunConfig, store: Path | str, *, draw: bool, report: Report) -> dict[str, Any]:
-    dataset = build_dataset(config.dataset.name, **config.dataset.arguments()) if draw else None
+    dataset = dataset_of(config.dataset) if draw else None
     return _ending(lift(config, CacheReader(store), dataset=dataset, report=report))
 
 
@@ -207,25 +208,26 @@ def _row(
     metrics = [read_json(Path(run) / "metrics.json") for run in runs]
     data = mine[0].config.train.data
     context = metrics[0]["context"]
+    reads_maps = context in ("own", "shuffled")
     return {
         "name": name,
         "lifter": mine[0].config.lifter.name,
         "context": context or "none",
         "keypoint_source": data.keypoint_source,
-        "feature_source": config.detector.name if context in ("own", "shuffled") else "-",
+        "feature_source": _feature_source(reader, config) if reads_maps else "-",
         "box_source": box_source(reader),
         "num_parameters": ended[name, mine[0].seed]["num_parameters"],
         "best_epochs": [ended[name, job.seed]["best_epoch"] for job in mine],
         "runs": runs,
         "mpjpe_mm": _per_split(metrics, "mpjpe_mm"),
         "p_mpjpe_mm": _per_split(metrics, "p_mpjpe_mm"),
+        "notes": metrics[0].get("notes", []),
     }
 
 
-def box_source(reader: CacheReader) -> str:
-    """Return where the person boxes of a store came from, as its feature identity says."""
-    crop = reader.feature_identity.get("crop", {})
-    return str(crop.get("box_source", "unknown"))
+def _feature_source(reader: CacheReader, config: RunConfig) -> str:
+    # A store that is named itself need not be of the detector of the configuration.
+    return config.detector.name if config.store is None else feature_source(reader)
 
 
 def _per_split(metrics: Sequence[Mapping[str, Any]], name: str) -> dict[str, list[float]]:

@@ -33,7 +33,13 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
     """Return the rows of a comparison: what was fed, and the error on every test split."""
     num_seeds = len(result["seeds"])
     over = f"mean ± s.d. over {num_seeds} seeds" if num_seeds > 1 else "one seed"
-    table = Table(title=f"{result['store']}: error in mm ({over})", title_justify="left")
+    notes = dict.fromkeys(note for row in result["rows"] for note in row.get("notes", ()))
+    table = Table(
+        title=f"{result['store']}: error in mm ({over})",
+        title_justify="left",
+        caption="\n".join(notes) or None,
+        caption_justify="left",
+    )
     for name in ("row", "lifter", "context", "keypoints", "features", "box"):
         table.add_column(name)
     for split in result["splits"]:
@@ -86,8 +92,12 @@ _METRIC_NAMES = ("MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "PCK", "AUC")
 
 def split_table(metrics: Mapping[str, Any]) -> Table:
     """Return one line per split, frame-wise and action-wise means; mm, and % for PCK and AUC."""
-    title = f"{metrics['lifter']}, keypoints {metrics['keypoint_source']}, context "
-    table = Table(title=title + (metrics["context"] or "none"), title_justify="left")
+    table = Table(
+        title=sources_text(metrics),
+        title_justify="left",
+        caption="\n".join(metrics.get("notes", ())) or None,
+        caption_justify="left",
+    )
     table.add_column("split")
     table.add_column("mean over")
     table.add_column("frames", justify="right")
@@ -98,6 +108,16 @@ def split_table(metrics: Mapping[str, Any]) -> Table:
         table.add_row(split, "frames", frames, *_metric_cells(found["frame_wise"]))
         table.add_row("", "actions", "", *_metric_cells(found["action_wise"]))
     return table
+
+
+def sources_text(metrics: Mapping[str, Any]) -> str:
+    """Return the lifter and where its inputs come from, in one line."""
+    unknown = "unknown"  # metrics of an earlier version do not tell all
+    features = metrics.get("feature_source", unknown) or "none"
+    return (
+        f"{metrics['lifter']}, keypoints {metrics['keypoint_source']}, features {features}, boxes "
+        f"{metrics.get('box_source', unknown)}, context {metrics['context'] or 'none'}"
+    )
 
 
 def action_table(metrics: Mapping[str, Any], split: str) -> Table:

@@ -67,7 +67,8 @@ def _show(screen: Console, result: dict[str, Any]) -> None:
     screen.print(comparison_table(result))
     if result["differences"]:
         screen.print(difference_table(result))
-    screen.print(detector_error_table(result["keypoint_errors"]))
+    if result["keypoint_errors"]:
+        screen.print(detector_error_table(result["keypoint_errors"]))
     screen.print(f"time: {seconds_text(result['seconds'])}", soft_wrap=True)
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in result["rates"].items())
     screen.print(f"frames/s: {rates} (each on one of {result['workers']} workers)", soft_wrap=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cache import CacheReader, FrameStatus, convert_keypoints
 from cache.coords import apply_affine, crop_px_to_unit, normalize_screen
+from cache.imported import PREFIX
 from stages.lift.config import DataConfig
 from stages.lift.errors import EmptySplit, LiftError
 
@@ -52,7 +53,8 @@ def load_samples(
     """Returns the samples of `split`, with both views if `flipped`.
 
     Rows whose status is not OK or whose root has no label are left out and counted; so are, with
-    `complete_labels`, those in which any joint has none.
+    `complete_labels`, those in which any joint has none, and those without imported keypoints
+    where these are used.
     Raises `EmptySplit` if nothing is left, `LiftError` for a keypoint source or a view that the
     store does not hold or for keypoints that are not finite.
     """
@@ -68,7 +70,9 @@ def load_samples(
             " and flip averaging read the flipped one. Extract it (crop.flip=true) or switch both"
             " off (train.flip=false, evaluate.flip_average=false)."
         )
-    rows, dropped = usable_rows(reader, split, complete_labels=complete_labels)
+    rows, dropped = usable_rows(
+        reader, split, config.keypoint_source, complete_labels=complete_labels
+    )
     skeleton = reader.label_skeleton
     swap = skeleton.swap
     joints_mm = reader.labels("joints_3d_mm")[rows].astype(np.float64)
@@ -122,9 +126,14 @@ def splits_of(reader: CacheReader) -> tuple[str, ...]:
 
 
 def usable_rows(
-    reader: CacheReader, split: str, *, complete_labels: bool = False
+    reader: CacheReader, split: str, keypoint_source: str, *, complete_labels: bool = False
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
-    """Returns the rows of `split` that can be used and the counts of the others by reason."""
+    """Returns the rows of `split` that can be used and the counts of the others by reason.
+
+    Reasons are the names of statuses, and of rows whose status is OK: `NO_ROOT_LABEL` or
+    `INCOMPLETE_LABEL`, `NO_KEYPOINTS` (imported, none at all), `INCOMPLETE_KEYPOINTS` (imported,
+    some joints).
+    """
     if split not in splits_of(reader):
         raise EmptySplit(
             f"{store_name(reader)} has no rows of the split {split!r};"
@@ -136,18 +145,42 @@ def usable_rows(
     status = reader.status(rows=rows)
     valid = reader.labels("valid")[rows]
     labelled = valid.all(axis=1) if complete_labels else valid[:, reader.label_skeleton.root]
-    is_ok = status == FrameStatus.OK
-    dropped = Counter(FrameStatus(int(code)).name for code in status[~is_ok])
-    if (is_ok & ~labelled).any():
-        reason = "INCOMPLETE_LABEL" if complete_labels else "NO_ROOT_LABEL"
-        dropped[reason] = int((is_ok & ~labelled).sum())
-    kept = rows[is_ok & labelled].astype(np.int64)
+    none, some = _absent_keypoints(reader, rows, keypoint_source)
+    usable = status == FrameStatus.OK
+    dropped = Counter(FrameStatus(int(code)).name for code in status[~usable])
+    for reason, is_absent in (
+        ("INCOMPLETE_LABEL" if complete_labels else "NO_ROOT_LABEL", ~labelled),
+        ("NO_KEYPOINTS", none),
+        ("INCOMPLETE_KEYPOINTS", some),
+    ):
+        dropped[reason] += int((usable & is_absent).sum())
+        usable &= ~is_absent
+    kept = rows[usable].astype(np.int64)
+    counts = {reason: count for reason, count in sorted(dropped.items()) if count}
     if not len(kept):
         raise EmptySplit(
-            f"No row of the split {split!r} of {store_name(reader)} can be used: {dict(dropped)}."
+            f"No row of the split {split!r} of {store_name(reader)} can be used: {counts}."
             " 'posecache cache info' lists the reasons."
         )
-    return kept, dict(sorted(dropped.items()))
+    return kept, counts
+
+
+def _absent_keypoints(
+    reader: CacheReader, rows: NDArray[np.intp], source: str
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:  # [n], [n]
+    """Returns which rows have no imported keypoints at all, and which lack a joint that is used.
+
+    An importer stores zeros with score 0 where a file had nothing; a lifter must not see those.
+    """
+    if not source.startswith(PREFIX):
+        nothing = np.zeros(len(rows), dtype=bool)
+        return nothing, nothing
+    points = reader.keypoints(source, PLAIN, rows=rows)
+    none = np.asarray(~(points[..., 2] > 0).any(axis=1))
+    unset = (points == 0).all(axis=-1)[..., None].astype(np.float32)
+    # Of a joint that is a mean, each part must be there.
+    needed = convert_keypoints(unset, reader.source_skeleton(source), reader.label_skeleton)
+    return none, np.asarray(~none & (needed[..., 0] > 0).any(axis=1))
 
 
 def require_source(reader: CacheReader, source: str) -> None:

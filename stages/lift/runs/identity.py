@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cache import CacheReader
+from cache import CacheReader, conversion_note
 from cache.fingerprint import diff_identities
 from stages.lift.config import DataConfig, Difference
 from stages.lift.errors import RunMismatch
@@ -31,6 +31,8 @@ class TrainedOn(BaseModel, extra="forbid", frozen=True):
     num_joints: int
     detector_skeleton: str
     keypoint_source: str
+    keypoint_note: str | None = None
+    """What of these keypoints only approximates the joints of the labels."""
     levels: tuple[LevelShape, ...]
     crop_size_hw: tuple[int, int]
     feature_identity: dict[str, Any]
@@ -41,11 +43,13 @@ def describe(reader: CacheReader, config: DataConfig, level_names: Sequence[str]
     """Returns what a run on this store is trained on."""
     levels = [reader.levels[name] for name in level_names]
     height, width = reader.spec.crop_size
+    keypoint_skeleton = reader.source_skeleton(config.keypoint_source)
     return TrainedOn(
         skeleton=reader.label_skeleton.name,
         num_joints=reader.label_skeleton.num_joints,
-        detector_skeleton=reader.source_skeleton(config.keypoint_source).name,
+        detector_skeleton=keypoint_skeleton.name,
         keypoint_source=config.keypoint_source,
+        keypoint_note=conversion_note(keypoint_skeleton, reader.label_skeleton),
         levels=tuple(
             LevelShape(
                 name=level.name,
@@ -71,44 +75,70 @@ def require_same_kind(
 ) -> None:
     """Raises `RunMismatch` if weights trained on `trained_on` do not fit the store.
 
-    Compared are the skeleton, the keypoint source and the feature identity (detector, crop,
-    normalisation, precision); a difference named in `allow` is let through, except that the
-    number of joints and the maps' channels must fit in any case. The feature identity matters
-    unless the lifter reads no maps and ground-truth keypoints.
+    Compared are the skeleton of the labels, the source and the skeleton of the keypoints, and the
+    feature identity (detector, crop, normalisation, precision); a difference named in `allow` is
+    let through, except that the number of joints and the maps' channels must fit in any case. The
+    feature identity matters unless the lifter reads no maps, and keypoints that are not the
+    detector's.
     """
-    problems = []
-    skeleton = reader.label_skeleton
-    if skeleton.num_joints != trained_on.num_joints or (
-        skeleton.name != trained_on.skeleton and "skeleton" not in allow
-    ):
-        problems.append(
-            f"skeleton: trained on {trained_on.skeleton} ({trained_on.num_joints} joints),"
-            f" the store has {skeleton.name} ({skeleton.num_joints} joints)"
-        )
     require_source(reader, keypoint_source)
-    found = reader.source_skeleton(keypoint_source).name
-    if found != trained_on.detector_skeleton and "skeleton" not in allow:
-        problems.append(
+    found = _Differences(allow)
+    skeleton = reader.label_skeleton
+    if skeleton.name != trained_on.skeleton or skeleton.num_joints != trained_on.num_joints:
+        found.add(
+            "skeleton" if skeleton.num_joints == trained_on.num_joints else None,
+            f"skeleton: trained on {trained_on.skeleton} ({trained_on.num_joints} joints),"
+            f" the store has {skeleton.name} ({skeleton.num_joints} joints)",
+        )
+    keypoint_skeleton = reader.source_skeleton(keypoint_source).name
+    if keypoint_skeleton != trained_on.detector_skeleton:
+        found.add(
+            "skeleton",
             f"skeleton of the keypoints: trained on {trained_on.detector_skeleton}, the store has"
-            f" {found}"
+            f" {keypoint_skeleton}",
         )
-    if keypoint_source != trained_on.keypoint_source and "keypoints" not in allow:
-        problems.append(
+    if keypoint_source != trained_on.keypoint_source:
+        found.add(
+            "keypoints",
             f"keypoint source: trained on {trained_on.keypoint_source!r}, asked for"
-            f" {keypoint_source!r}"
+            f" {keypoint_source!r}",
         )
-    problems += _level_problems(trained_on, reader)
-    reads_detector = bool(trained_on.levels) or keypoint_source != "gt"
-    if reads_detector and "features" not in allow:
-        problems += [
-            f"feature identity: {line}"
-            for line in diff_identities(trained_on.feature_identity, dict(reader.feature_identity))
-        ]
-    if problems:
+    for line in _level_problems(trained_on, reader):
+        found.add(None, line)
+    if trained_on.levels or keypoint_source == "detector":
+        for line in diff_identities(trained_on.feature_identity, dict(reader.feature_identity)):
+            found.add("features", f"feature identity: {line}")
+    if found.problems:
         raise RunMismatch(
-            f"The run does not fit {store_name(reader)}:\n  " + "\n  ".join(problems) + "\n"
-            "Use a store of the same detector and crop, or train on this one. To evaluate all the"
-            " same, allow the difference by name: evaluate.allow=[skeleton, features, keypoints]."
+            f"The run does not fit {store_name(reader)}:\n  "
+            + "\n  ".join(found.problems)
+            + "\nUse a store of the same detector and crop, or train on this one."
+            + found.advice()
+        )
+
+
+class _Differences:
+    """Differences between a run and a store that are not allowed."""
+
+    def __init__(self, allow: Collection[Difference]) -> None:
+        self._allow = allow
+        self._kinds: dict[Difference | None, None] = {}
+        self.problems: list[str] = []
+
+    def add(self, kind: Difference | None, text: str) -> None:
+        """Notes a difference, unless its kind is allowed; no kind cannot be."""
+        if kind is None or kind not in self._allow:
+            self._kinds[kind] = None
+            self.problems.append(text)
+
+    def advice(self) -> str:
+        """Returns how to evaluate all the same, where that is possible."""
+        if None in self._kinds:
+            return ""
+        kinds = dict.fromkeys([*self._allow, *(kind for kind in self._kinds if kind)])
+        return (
+            " To evaluate all the same, allow the difference by name: evaluate.allow="
+            f"[{', '.join(kinds)}]."
         )
 
 
