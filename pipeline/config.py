@@ -16,6 +16,18 @@ from stages.extract.training_config import TrainDetectorConfig
 from stages.lift.config import EvaluateConfig, TrainConfig
 
 
+class KeypointsConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """2D keypoints that another detector found in a dataset earlier."""
+
+    file: Path
+    """.npz with `items` and `keypoints`, .npy with a row per row of the dataset, or COCO .json."""
+    skeleton: str
+    """Their joint set, e.g. `H36M17`."""
+    missing: Literal["refuse", "invalid"] = "refuse"
+    """Rows that the file lacks: an error, or rows without these keypoints, which stage 2 leaves
+    out, and counts, where it uses them."""
+
+
 class DatasetConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
     """Where the frames come from."""
 
@@ -27,6 +39,8 @@ class DatasetConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstr
     """Folder of a dataset on disk; `None` for computed ones."""
     options: dict[str, Any] = {}
     """Further arguments of the adapter, e.g. `fps`, `stride`, `subjects`."""
+    keypoints: dict[str, KeypointsConfig] = {}
+    """2D keypoints from files, by name: `imported:<name>` of the store."""
 
     def arguments(self) -> dict[str, Any]:
         """Return what the adapter is built with."""
@@ -45,6 +59,17 @@ class TapConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings
     """Crop px per cell."""
     index: NonNegativeInt | None = None
     """Which of the module's outputs, where it returns several."""
+    channels: PositiveInt | None = None
+    """Channels the level must have; `None`: as many as it has."""
+
+
+class PublishedWeights(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """Where a detector's checkpoint is to be had; nothing is downloaded."""
+
+    file: str
+    """Its file name as published."""
+    page: str
+    """The page of mmpose's documentation that lists it."""
 
 
 class DetectorConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -56,8 +81,19 @@ class DetectorConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     """Folder written by `posecache train-detector`; `shipped:<name>` is one that comes along."""
     config: str | None = None
     """Instead of `folder`: an mmpose config file; `mmpose:<path>` is one that mmpose ships."""
+    config_changes: dict[str, Any] = {}
+    """Dotted paths of that config and their new values, e.g. `model.backbone.out_indices`."""
+    timm: str | None = None
+    """Instead: an image backbone of timm, which finds no joints, e.g. `resnet50`."""
+    module: str | None = None
+    """Instead: `file.py:function` or `package.module:function` that builds any torch module with
+    feature maps; naming a file runs it."""
+    options: dict[str, Any] = {}
+    """Arguments of `timm` or `module`."""
     weights: Path | None = None
-    """Checkpoint of `config`, .safetensors or .pth."""
+    """Checkpoint of `config`, `timm` or `module`, .safetensors or .pth."""
+    published: PublishedWeights | None = None
+    """What to get for `weights`."""
     taps: tuple[TapConfig, ...] | None = None
     """Feature levels, finest first; `None`: those of HRNet that the published lifter reads."""
     skeleton: str | None = None

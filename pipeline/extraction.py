@@ -17,6 +17,7 @@ from cache import CacheCorrupt, verify
 from cache.storage import is_url, open_storage
 from pipeline.config import RunConfig
 from pipeline.console import Meter
+from pipeline.datasets import dataset_of
 from pipeline.detectors import build_detector
 from pipeline.errors import Stopped, StoreMissing
 from pipeline.interruption import Interruption
@@ -27,7 +28,6 @@ from pipeline.store_tables import size_text
 from pipeline.stores import extracted_store, open_store
 from pipeline.workers import fill_store
 from stages.extract.chunks import ChunkPart, ChunkPlan, ExtractProgress, ExtractSummary
-from stages.extract.datasets import build_dataset
 from stages.extract.jobs import open_job, plan_chunks
 
 
@@ -82,7 +82,7 @@ def ensure_store(
         screen.print(f"{store}: up to date, nothing to extract.", soft_wrap=True)
         return StoreState(store, complete=True)
     start = time.perf_counter()
-    dataset = build_dataset(config.dataset.name, **config.dataset.arguments())
+    dataset = dataset_of(config.dataset)
     detector = build_detector(config.detector, threads=config.extract.threads)
     loaded = time.perf_counter()
     if dry_run:

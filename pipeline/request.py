@@ -9,10 +9,12 @@ from typing import Any
 from cache import CacheIncomplete, CacheReader
 from cache.fingerprint import diff_identities
 from cache.storage import open_storage
-from pipeline.config import RunConfig
+from pipeline.config import DetectorConfig, RunConfig
+from pipeline.datasets import dataset_of
 from pipeline.detectors import detector_files
+from pipeline.feature_sources import feature_source_files, is_feature_source
 from pipeline.notes import read_note
-from stages.extract.datasets import DatasetError, build_dataset
+from stages.extract.datasets import DatasetError
 from stages.extract.detectors.base import DetectorError
 
 _NOT_IN_RESULT = ("workers", "scheduler", "mixed_machines", "loader_workers", "strict")
@@ -25,12 +27,12 @@ def request_of(config: RunConfig) -> dict[str, Any]:
     It is kept beside the store, so that a second `extract` knows without loading mmpose that
     there is nothing to do, and stage 2 that this is the store it wants.
     """
-    network, weights = detector_files(config.detector)
     tree = config.dump()
+    files = _detector_files(config.detector)
     detector = {key: tree["detector"][key] for key in ("taps", "skeleton", "precision", "device")}
     return {
         "dataset": {key: tree["dataset"][key] for key in ("name", "options")},
-        "detector": {**detector, "config": _sha256(network), "weights": _sha256(weights)},
+        "detector": {**detector, **files},
         "crop": tree["crop"],
         "extract": {
             key: value for key, value in tree["extract"].items() if key not in _NOT_IN_RESULT
@@ -63,10 +65,19 @@ def is_up_to_date(config: RunConfig, store: str, *, trust_complete: bool) -> boo
     if diff_identities(request, asked):
         return False
     try:
-        dataset = build_dataset(config.dataset.name, **config.dataset.arguments())
+        dataset = dataset_of(config.dataset)
     except DatasetError:
         return trust_complete
     return not diff_identities(reader.content_identity, dataset.content_identity())
+
+
+def _detector_files(config: DetectorConfig) -> dict[str, Any]:
+    if is_feature_source(config):
+        return feature_source_files(config)
+    network, weights = detector_files(config)
+    # Left out where there are none, as beside stores from before there was the choice.
+    changes = {"config_changes": config.config_changes} if config.config_changes else {}
+    return {"config": _sha256(network), "weights": _sha256(weights), **changes}
 
 
 def _sha256(path: Path) -> str:

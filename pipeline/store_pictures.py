@@ -97,7 +97,13 @@ def load_picture(
         )
     except DatasetError as error:
         return f"{error} Its folder can be given: --set dataset.root=DIR"
-    if apart := diff_identities(reader.content_identity, source.content_identity()):
+    stored = {
+        # Keypoints from files are beside the pictures, and the files may be gone.
+        key: value
+        for key, value in reader.content_identity.items()
+        if key != "keypoint_files"
+    }
+    if apart := diff_identities(stored, source.content_identity()):
         return f"the dataset is not the one of the store: {apart[0]}"
     try:
         return source.load_image(row)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from pipeline.config import DatasetConfig, DetectorConfig, RunConfig
+from pipeline.config import DetectorConfig, RunConfig
+from pipeline.datasets import absolute_dataset, dataset_of
 from pipeline.detectors import build_detector
 from pipeline.errors import ConfigError
+from pipeline.feature_sources import absolute_reference
 from stages.extract.chunks import ExtractProgress, ExtractSummary, fill
-from stages.extract.datasets import build_dataset
 from stages.extract.datasets.base import Dataset
 from stages.extract.detectors.base import FrozenDetector
 from stages.extract.jobs import Job
@@ -77,7 +78,7 @@ def extract_request(config: RunConfig, location: str) -> ExtractRequest:
     """Return what a worker needs to extract chunks of the store at `location`."""
     return ExtractRequest(
         location=location,
-        dataset=partial(_build_dataset, _absolute_dataset(config.dataset)),
+        dataset=partial(dataset_of, absolute_dataset(config.dataset)),
         detector=partial(
             build_detector, _absolute_detector(config.detector), threads=config.extract.threads
         ),
@@ -97,23 +98,14 @@ def _automatic(device: str) -> int:
     return 1  # one certain device
 
 
-def _build_dataset(config: DatasetConfig) -> Dataset:
-    return build_dataset(config.name, **config.arguments())
-
-
-def _absolute_dataset(config: DatasetConfig) -> DatasetConfig:
-    # A worker of a cluster may have been started in another folder.
-    if config.root is None:
-        return config
-    return config.model_copy(update={"root": config.root.absolute()})
-
-
 def _absolute_detector(config: DetectorConfig) -> DetectorConfig:
     changes: dict[str, object] = {}
     if config.folder is not None and not config.folder.startswith("shipped:"):
         changes["folder"] = str(Path(config.folder).absolute())
     if config.config is not None and not config.config.startswith("mmpose:"):
         changes["config"] = str(Path(config.config).absolute())
+    if config.module is not None:
+        changes["module"] = absolute_reference(config.module)
     if config.weights is not None:
         changes["weights"] = config.weights.absolute()
     return config.model_copy(update=changes)

@@ -9,9 +9,9 @@ from typing import Any
 
 from pipeline.config import load_config
 from pipeline.console import Meter, console, print_json
+from pipeline.datasets import dataset_of
 from pipeline.runs import PROVENANCE_FILE, provenance, writable_folder, write_json
 from pipeline.tables import detector_error_table
-from stages.extract.datasets import build_dataset
 from stages.extract.datasets.kept import KeptPictures
 from stages.extract.train_detector import train_detector
 
@@ -30,7 +30,7 @@ def run_train_detector(
     screen = console(quiet=as_json)
     folder = out or config.runs_root / f"detector-{config.dataset.name}"
     writable_folder(folder, "runs_root")
-    source = build_dataset(config.dataset.name, **config.dataset.arguments())
+    source = dataset_of(config.dataset)
     if source.cpu_bound:  # each picture is looked at in every epoch
         source = KeptPictures(source, folder / "pictures")
     settings = config.detector_training

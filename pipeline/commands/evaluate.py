@@ -7,13 +7,14 @@ from pathlib import Path
 
 from pipeline.config import RunConfig
 from pipeline.console import console, print_json
+from pipeline.datasets import dataset_of
 from pipeline.errors import PipelineError
 from pipeline.lifting import draw_frames
 from pipeline.runs import CONFIG_FILE, METRICS_FILE, find_run, read_json
 from pipeline.settings import assign, parse_set, validate
 from pipeline.stores import open_store, store_location
 from pipeline.tables import action_table, joint_table, split_table
-from stages.extract.datasets import DatasetError, build_dataset
+from stages.extract.datasets import DatasetError
 from stages.lift import evaluate_run
 
 
@@ -39,7 +40,7 @@ def run_evaluate(
     reader = open_store(store or store_location(config))
     evaluations = evaluate_run(run_dir, reader, config.evaluate)
     try:
-        dataset = build_dataset(config.dataset.name, **config.dataset.arguments())
+        dataset = dataset_of(config.dataset)
     except DatasetError:
         pictures: tuple[Path, ...] = ()
     else:

@@ -8,10 +8,10 @@ from typing import Any
 from cache import CacheReader
 from pipeline.config import load_config
 from pipeline.console import Meter, console, print_json
+from pipeline.datasets import dataset_of
 from pipeline.extraction import complete_store, ensure_store
 from pipeline.lifting import LiftedRun, help_lift, lift, progress_note, run_directory
 from pipeline.tables import action_table, split_table
-from stages.extract.datasets import build_dataset
 from stages.lift import TrainProgress
 from stages.lift.processes.distributed import open_world
 from stages.lift.processes.world import World
@@ -84,7 +84,7 @@ def _lift(
         meter.update(config.lifter.name, min(progress.fraction, 0.999), progress_note(progress))
 
     with Meter(screen) as meter:
-        source = build_dataset(config.dataset.name, **config.dataset.arguments())
+        source = dataset_of(config.dataset)
         run = lift(config, reader, dataset=source, report=report, world=world)
         done = "up to date" if run.up_to_date else f"{run.seconds_train:.0f} s"
         meter.update(config.lifter.name, 1.0, done)
