@@ -7,7 +7,7 @@ picture px to crop px.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ MIN_BOX_PX = 2.0
 LARGEST_SHARE = 64.0
 """A box this many times larger than its picture cannot show the person any more."""
 
-BoxSource = Literal["gt2d", "gt3d", "full", "imported"]
+BoxSource = Literal["gt2d", "gt3d", "full", "imported", "detector"]
 
 
 class CropConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -40,8 +40,8 @@ class CropConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
     """mmpose, mmpose-udp: as mmpose's top-down pipeline without and with `use_udp`; capf: the
     published lifter's map of pixel centres."""
     box_source: BoxSource = "gt2d"
-    """Where person boxes come from; gt2d and gt3d use labels and are shown as such in every
-    result."""
+    """Where person boxes come from: the 2D or 3D labels, the whole picture, boxes that come with
+    the data, or those of them that a person detector found. Shown in every result."""
     input_size: tuple[PositiveInt, PositiveInt] = (256, 192)
     """Size (H, W) of the crop in px."""
     padding: PositiveFloat = 1.25
@@ -68,15 +68,15 @@ def box_for_row(plan: RowPlan, row: int, source: BoxSource) -> NDArray[np.float6
         pinhole = replace(camera, distortion=(0.0,) * 5, distortion_model="none")
         root = plan.joints_3d_mm[row, get_skeleton(plan.skeleton).root].astype(np.float64)
         box = np.asarray(project(root + PERSON_BOX_MM, pinhole), dtype=np.float64).reshape(4)
-    elif source == "imported":
+    elif source in ("imported", "detector"):
         if plan.boxes_px is None:
             raise FrameError(
                 FrameStatus.BAD_BOX,
-                "The dataset has no imported boxes; choose crop.box_source gt2d, gt3d or full.",
+                f"The dataset has no {source} boxes; choose crop.box_source gt2d, gt3d or full.",
             )
         box = plan.boxes_px[row].astype(np.float64)
     else:
-        raise ValueError(f"Unknown box source {source!r}; known: gt2d, gt3d, full, imported.")
+        raise ValueError(f"Unknown box source {source!r}; known: {', '.join(get_args(BoxSource))}.")
     return _checked(box, plan, row, source)
 
 

@@ -152,7 +152,7 @@ def test_crops_for_training_show_the_persons_with_their_labels(root: Path) -> No
 
 def test_a_detector_trains_on_it(root: Path, tmp_path: Path) -> None:
     config = TrainDetectorConfig(
-        crop=CropConfig(box_source="imported", input_size=(64, 48)),
+        crop=CropConfig(box_source="imported", input_size=(64, 64)),
         network=NetworkConfig(base_channels=4, bottleneck_channels=4, num_blocks=1),
         steps=2,
         batch_size=2,

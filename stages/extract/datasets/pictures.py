@@ -17,6 +17,10 @@ _JPEG_END = b"\xff\xd9"
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_APP1 = 0xE1
+_EXIF_START = b"Exif\0\0"
+_ORIENTATION = 0x0112
+_LYING = (5, 6, 7, 8)  # of Exif's orientations, those that exchange width and height
 _HEADER_BYTES = 4096
 
 
@@ -53,7 +57,10 @@ def is_truncated(content: bytes) -> bool:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Return (H, W) from a JPEG's or PNG's header, (0, 0) where the file is missing or has none."""
+    """Return (H, W) from a JPEG's or PNG's header, (0, 0) where the file is missing or has none.
+
+    It is the size of what `read_picture` returns, turned upright as a JPEG's Exif data say.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(_HEADER_BYTES)
@@ -71,7 +78,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:
-    position = 2
+    position, lies = 2, False
     while position + 9 <= len(content) and content[position] == 0xFF:
         marker = content[position + 1]
         if marker == 0xFF:  # fill byte
@@ -79,6 +86,24 @@ def _jpeg_size(content: bytes) -> tuple[int, int] | None:
             continue
         if marker in _FRAME_MARKERS:
             height, width = struct.unpack(">HH", content[position + 5 : position + 9])
-            return height, width
-        position += 2 + int(struct.unpack(">H", content[position + 2 : position + 4])[0])
+            return (width, height) if lies else (height, width)
+        length = int(struct.unpack(">H", content[position + 2 : position + 4])[0])
+        segment = content[position + 4 : position + 2 + length]
+        if marker == _APP1 and segment.startswith(_EXIF_START):
+            lies = _exif_orientation(segment.removeprefix(_EXIF_START)) in _LYING
+        position += 2 + length
     return None
+
+
+def _exif_orientation(tiff: bytes) -> int:
+    """Return the orientation of Exif's first directory, 1 (upright) where there is none."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None or len(tiff) < 10:
+        return 1
+    start = int(struct.unpack(f"{order}I", tiff[4:8])[0])
+    count = int.from_bytes(tiff[start : start + 2], "little" if order == "<" else "big")
+    for entry in range(start + 2, min(start + 2 + 12 * count, len(tiff) - 11), 12):
+        tag, _kind, _count, value = struct.unpack(f"{order}HHIH", tiff[entry : entry + 10])
+        if tag == _ORIENTATION:
+            return int(value)
+    return 1

@@ -1,0 +1,1 @@
+"""Person boxes for pictures and videos without labels: box files, finding people, tracks."""
