@@ -115,6 +115,14 @@ class Human36mRaw(FiledDataset):
             options=self._selection.identity(),
         )
 
+    @classmethod
+    def layout_hint(cls) -> str:
+        """Which folder is wanted, and how to take a part of it."""
+        return (
+            f"{super().layout_hint()}\n"
+            "dataset.options.incomplete=true takes the sequences that are there."
+        )
+
     def _find_sources(self, root: Path, names: BaseNames, incomplete: bool) -> list[_Source]:
         folders = {
             subject: f"{prefix}{subject}"

@@ -155,16 +155,17 @@ def _fill_in(sizes: NDArray[np.int32]) -> NDArray[np.int32]:
 
 def _read_labels(path: Path) -> list[Datum]:
     data = load_pickle(path)
-    keys = set(data[0]) if isinstance(data, list) and data and isinstance(data[0], dict) else set()
-    missing = _KEYS - keys
-    if not keys & {"joints_2d_gt", "joints_2d"}:
-        missing = missing | {"joints_2d_gt"}
-    if missing:
-        raise DatasetError(
-            f"{path} does not hold the H36M-Toolbox's labels: its entries lack "
-            f"{', '.join(sorted(missing))}."
-        )
-    return list(data)
+    if not isinstance(data, list):
+        raise DatasetError(f"{path} does not hold the H36M-Toolbox's list of labels.")
+    for number, datum in enumerate(data):
+        keys = set(datum) if isinstance(datum, dict) else set()
+        missing = (_KEYS | {"joints_2d" if "joints_3d_camera" in keys else "joints_2d_gt"}) - keys
+        if missing:
+            raise DatasetError(
+                f"{path} does not hold the H36M-Toolbox's labels: "
+                f"entry {number} lacks {', '.join(sorted(missing))}."
+            )
+    return data
 
 
 def _take(datum: Datum) -> Take:

@@ -155,6 +155,7 @@ def write_cdf(path: Path, joints: Float64) -> None:
     from cdflib.cdfwrite import CDF
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # the writer adds to a file that is there
     pose = of_32(joints).reshape(1, len(joints), -1).astype(np.float32)
     file = CDF(str(path))
     file.write_var(
