@@ -115,6 +115,18 @@ def train_detector(
     )
 
 
+@app.command("convert-checkpoint")
+def convert_checkpoint(
+    source: Annotated[Path, typer.Argument(help="Checkpoint of mmpose, .pth.")],
+    target: Annotated[Path, typer.Argument(help="New file, .safetensors.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Keep the weights of a checkpoint as safetensors; nothing in the file is run."""
+    from pipeline.commands.checkpoint import run_convert_checkpoint
+
+    run_convert_checkpoint(source, target, as_json=as_json)
+
+
 @app.command()
 def extract(
     preset: options.Preset = "default",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.config import DetectorConfig
 from pipeline.errors import ConfigError
+from pipeline.feature_sources import build_feature_source, is_feature_source
 from stages.extract.detectors.base import DetectorError, FrozenDetector, Tap
 
 SHIPPED = Path(__file__).parents[1] / "stages" / "extract" / "detectors" / "shipped"
@@ -29,15 +30,13 @@ def detector_files(config: DetectorConfig) -> tuple[Path, Path]:
         repair = "Train it: posecache train-detector."
     elif config.config is not None:
         if config.weights is None:
-            raise ConfigError(
-                f"detector {config.name}: its weights are not part of this project. "
-                "Give the checkpoint: --set detector.weights=FILE."
-            )
-        network, weights = _mmpose_config(config.config), config.weights
+            raise ConfigError(_missing_weights(config))
+        network, weights = mmpose_config_file(config.config), config.weights
         repair = "Check detector.config and detector.weights."
     else:
         raise ConfigError(
-            f"detector {config.name}: set detector.folder, or detector.config and detector.weights."
+            f"detector {config.name}: set detector.folder, detector.timm or detector.module, or "
+            "detector.config and detector.weights."
         )
     for path in (network, weights):
         if not path.is_file():
@@ -47,26 +46,37 @@ def detector_files(config: DetectorConfig) -> tuple[Path, Path]:
 
 def build_detector(config: DetectorConfig, *, threads: int | None = None) -> FrozenDetector:
     """Return the detector, loaded; raises ConfigError or DetectorError."""
+    if is_feature_source(config):
+        return build_feature_source(config, threads=threads)
     network, weights = detector_files(config)
     # mmpose takes seconds to import, and a wrong file name should be said before.
-    from stages.extract.detectors.hrnet import HRNET_TAPS
     from stages.extract.detectors.mmpose_topdown import MmposeTopdown
 
-    taps: tuple[Tap, ...] = HRNET_TAPS
-    if config.taps is not None:
-        taps = tuple(Tap(tap.name, tap.module, tap.stride, tap.index) for tap in config.taps)
-    return MmposeTopdown(
+    detector = MmposeTopdown(
         network,
         weights,
-        taps=taps,
+        taps=taps_of(config),
         device=config.device,
         threads=threads,
         precision=config.precision,
         skeleton=config.skeleton,
+        config_changes=config.config_changes,
     )
+    require_channels(config, detector)
+    return detector
 
 
-def _mmpose_config(name: str) -> Path:
+def taps_of(config: DetectorConfig) -> tuple[Tap, ...]:
+    """Return the taps of a configuration, HRNet's where it names none."""
+    if config.taps is None:
+        from stages.extract.detectors.hrnet import HRNET_TAPS
+
+        return HRNET_TAPS
+    return tuple(Tap(tap.name, tap.module, tap.stride, tap.index) for tap in config.taps)
+
+
+def mmpose_config_file(name: str) -> Path:
+    """Return the path of an mmpose config; `mmpose:<path>` is one that mmpose ships."""
     if not name.startswith("mmpose:"):
         return Path(name)
     spec = importlib.util.find_spec("mmpose")
@@ -74,3 +84,24 @@ def _mmpose_config(name: str) -> Path:
         raise DetectorError(f"{name}: mmpose is not installed. Install it: make setup.")
     root = Path(spec.submodule_search_locations[0]) / ".mim" / "configs"
     return root / name.removeprefix("mmpose:")
+
+
+def require_channels(config: DetectorConfig, detector: FrozenDetector) -> None:
+    """Raise DetectorError where a level has not the channels that its tap states."""
+    for tap, level in zip(config.taps or (), detector.levels, strict=False):
+        if tap.channels is not None and tap.channels != level.channels:
+            raise DetectorError(
+                f"detector {config.name}: level {tap.name} ({tap.module}) has {level.channels} "
+                f"channels, but its tap states {tap.channels}. Correct detector.taps or "
+                "detector.config."
+            )
+
+
+def _missing_weights(config: DetectorConfig) -> str:
+    text = f"detector {config.name}: its weights are not part of this project. "
+    if config.published is None:
+        return text + "Give the checkpoint: --set detector.weights=FILE."
+    return (
+        f"{text}mmpose publishes them as {config.published.file} (listed on its page "
+        f"{config.published.page!r}). Download it and give it: --set detector.weights=FILE."
+    )

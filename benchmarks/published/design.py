@@ -48,7 +48,8 @@ class FrozenHRNet(nn.Module):
     ) -> None:
         super().__init__()
         # mmpose takes seconds to import.
-        from stages.extract.detectors.mmpose_topdown import build_pose_estimator, load_config
+        from stages.extract.detectors.mmpose_config import load_config
+        from stages.extract.detectors.mmpose_network import build_pose_estimator
 
         if config is None:
             named = DetectorConfig(name="hrnet-w32", config=HRNET_W32, weights=Path(__file__))

@@ -23,11 +23,9 @@ from stages.extract.datasets.base import Dataset, DatasetError
 from stages.extract.detector_error import detector_error
 from stages.extract.detectors.checkpoints import load_weights
 from stages.extract.detectors.hrnet import build_hrnet_config
-from stages.extract.detectors.mmpose_topdown import (
-    MmposeTopdown,
-    build_pose_estimator,
-    load_config,
-)
+from stages.extract.detectors.mmpose_config import load_config
+from stages.extract.detectors.mmpose_network import build_pose_estimator
+from stages.extract.detectors.mmpose_topdown import MmposeTopdown
 from stages.extract.heatmaps import (
     decodable_state,
     heatmap_loss,

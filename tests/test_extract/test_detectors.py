@@ -110,7 +110,7 @@ def test_joints_and_crops_equal_mmpose_on_a_picture(
     model.cfg, model.dataset_meta = Config(config), {}
     picture = read_picture(path)
     theirs = inference.inference_topdown(model, picture[..., ::-1].copy(), box[None])[0]
-    affine = crop_affine(box, CropConfig(kind=detector.crop_kind))
+    affine = crop_affine(box, CropConfig(kind=detector.crop_rule.kind))
     crop = warp(picture, affine, (256, 192))
     np.testing.assert_array_equal(crop, _crop_of_mmpose(picture, box, use_udp))
     found = detector.detect(crop[None]).keypoints_crop_px[0]

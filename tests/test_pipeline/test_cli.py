@@ -22,6 +22,7 @@ FLAGS = {
     ("demo",): COMMON | {"--preset", "--device", "--dry-run", "--json"},
     ("ablate",): COMMON | PICK | {"--device", "--dry-run", "--json"},
     ("train-detector",): COMMON | {"--preset", "--dataset", "--device", "--out", "--json"},
+    ("convert-checkpoint",): {"--help", "--json"},
     ("extract",): COMMON
     | PICK
     | {"--device", "--strict", "--dry-run", "--json"}

@@ -1,37 +1,32 @@
-"""Weights of a detector: read without running anything, every key accounted for."""
+"""Weights of a detector: every key of the network and of the file accounted for."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stages.extract.detectors.base import DetectorError
+from stages.extract.detectors.checkpoint_files import read_state
 
 _MAX_NAMED_KEYS = 6
+_OLD_HEAD, _HEAD = "keypoint_head.", "head."
+_DISTILLER = ("student.", "teacher.", "distill_losses.")
+_NOT_WEIGHTS = "data_preprocessor."
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Load a state dict, every key; raises DetectorError listing the keys that do not fit."""
-    if not path.is_file():
-        raise DetectorError(
-            f"Detector weights {path} do not exist. Train them or give another path."
-        )
-    state = _read_state(path)
     own = model.state_dict()
-    state = {k: v for k, v in state.items() if not k.startswith("data_preprocessor.")}
+    found = _present_names(read_state(path))
     missing = [
-        name for name in own if name not in state and not name.endswith("num_batches_tracked")
+        name for name in own if name not in found and not name.endswith("num_batches_tracked")
     ]
-    unexpected = [name for name in state if name not in own]
+    unexpected = [name for name in found if name not in own]
     shapes = [
         f"{name} {list(value.shape)} instead of {list(own[name].shape)}"
-        for name, value in state.items()
+        for name, value in found.items()
         if name in own and value.shape != own[name].shape
     ]
     problems = [
@@ -47,24 +42,40 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if problems:
         raise DetectorError(
             f"{path.name} does not fit the detector's network ({len(own)} tensors): "
-            f"{'; '.join(problems)}. "
-            "Use the config that belongs to these weights."
+            f"{'; '.join(problems)}. {_advice(own, found)}"
         )
-    model.load_state_dict({**own, **state})
+    model.load_state_dict({**own, **found})
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            tensors: dict[str, Tensor] = load_file(path)
-            return tensors
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise DetectorError(
-            f"{path} holds more than tensors, so it is not loaded. Convert its state dict to "
-            ".safetensors once, in an environment that trusts the file."
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        raise DetectorError(f"{path} cannot be read: {error}. Copy or train it again.") from error
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+def _present_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    # mmpose before 1.0 called the head `keypoint_head`; its checkpoints are still published.
+    return {
+        _HEAD + name.removeprefix(_OLD_HEAD) if name.startswith(_OLD_HEAD) else name: value
+        for name, value in state.items()
+        if not name.startswith(_NOT_WEIGHTS)
+    }
+
+
+def _advice(own: dict[str, Tensor], found: dict[str, Tensor]) -> str:
+    if any(name.startswith(_DISTILLER) for name in found):
+        return (
+            "It is the checkpoint of a distillation: a student, its teacher and their losses. "
+            "Transfer it to a plain pose estimator first, as mmpose's DWPose page shows."
+        )
+    if _begins(found, "backbone.") and not _begins(found, _HEAD) and _begins(own, _HEAD):
+        return "It has a backbone and no head. Give the checkpoint of a whole pose estimator."
+    if own and not any(name in own for name in found):
+        if all(f"backbone.{name}" in own for name in found):
+            return "It is a bare backbone. Give the checkpoint of a whole pose estimator."
+        return f"None of its names fit (it has {_first_parts(found)}). Is it another network's?"
+    return "Use the config that belongs to these weights."
+
+
+def _begins(state: dict[str, Tensor], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in state)
+
+
+def _first_parts(state: dict[str, Tensor]) -> str:
+    parts: Sequence[str] = sorted({name.partition(".")[0] for name in state})
+    shown = ", ".join(f"{part}.*" for part in parts[:_MAX_NAMED_KEYS])
+    return shown + (", ..." if len(parts) > _MAX_NAMED_KEYS else "")

@@ -1,13 +1,10 @@
-"""mmpose's top-down pose estimators as frozen detectors; the only file that imports mmpose."""
+"""mmpose's top-down pose estimators as frozen detectors."""
 
 from __future__ import annotations
 
-import functools
-import json
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +12,15 @@ from torch import nn
 
 from cache.fingerprint import fingerprint
 from cache.schema import LevelSpec
-from cache.skeletons import Skeleton, get_skeleton
+from cache.skeletons import Skeleton
 from stages.extract.detectors.base import Detection, DetectorError, Tap
 from stages.extract.detectors.checkpoints import load_weights
 from stages.extract.detectors.hrnet import HRNET_TAPS
+from stages.extract.detectors.mmpose_config import CropRule, crop_rule_of, joints_of, load_config
+from stages.extract.detectors.mmpose_decoding import decode
+from stages.extract.detectors.mmpose_network import build_pose_estimator
 from stages.extract.detectors.network import Precision, TappedNetwork
-from stages.extract.detectors.placeholders import placeholders
-
-_SKELETON_OF_DATASET = {
-    "CocoDataset": "COCO17",
-    "Human36mDataset": "H36M17",
-    "CocoWholeBodyDataset": "WHOLEBODY133",
-    "UBody2dDataset": "WHOLEBODY133",
-}
+from stages.extract.detectors.rounding import float32_modules_of
 
 
 class MmposeTopdown:
@@ -44,35 +37,42 @@ class MmposeTopdown:
         precision: Precision = "float32",
         skeleton: str | None = None,
         channels_last: bool = True,
+        fold_norms: bool = False,
+        config_changes: Mapping[str, Any] | None = None,
     ) -> None:
         """Build the network and load its weights.
 
         Args:
             config: an mmpose config: a file (.py, .json, .yaml) or a mapping.
-            weights: .safetensors, or .pth of plain tensors; None keeps the random initialisation
+            weights: .safetensors, or mmpose's .pth; None keeps the random initialisation
                 (tests, benchmarks).
             taps: feature levels to read, finest first.
             device: torch device.
             threads: torch threads during `detect`; None leaves the process's setting.
-            precision: bfloat16 and float16 run the network under autocast; features and joints
-                are float32 either way.
+            precision: bfloat16 and float16 run the network under autocast, but for the last layers;
+                features and joints are float32 either way.
             skeleton: joint set, where the config does not tell.
             channels_last: memory layout of the network; the faster one by default, the other one
                 is mmpose's own and gives its words bit for bit.
+            fold_norms: multiply frozen batch norms into the convolutions before them: faster, and
+                equal up to rounding.
+            config_changes: dotted paths of the config and their new values, applied before the
+                network is built.
 
         Raises:
             DetectorError: a config without a top-down model, weights of another network, an unknown
-                tap.
+                tap or path of the config.
         """
-        self._config = load_config(config)
-        self._skeleton = _resolve_skeleton(self._config, skeleton)
+        self._config = load_config(config, config_changes)
+        self._skeleton = joints_of(self._config, skeleton)
+        self._crop_rule = crop_rule_of(self._config)
         model = build_pose_estimator(self._config)
         if weights is not None:
             load_weights(model, Path(weights))
         codec = model.head.decoder
-        if codec is None:
+        if not hasattr(codec, "input_size"):
             raise DetectorError(
-                f"The head {type(model.head).__name__} has no decoder; give "
+                f"The head {type(model.head).__name__} has no single decoder of crop px; give "
                 "model.head.decoder in the config."
             )
         self._head: Any = model.head
@@ -89,6 +89,8 @@ class MmposeTopdown:
             threads=threads,
             precision=precision,
             channels_last=channels_last,
+            fold_norms=fold_norms,
+            float32_modules=float32_modules_of(model),
         )
 
     @property
@@ -112,14 +114,16 @@ class MmposeTopdown:
         return self._network.model
 
     @property
-    def crop_kind(self) -> Literal["mmpose", "mmpose-udp"]:
-        """The crop rule of the config's test pipeline."""
-        return "mmpose-udp" if _uses_udp(self._config) else "mmpose"
+    def crop_rule(self) -> CropRule:
+        """How the config's test pipeline cuts crops."""
+        return self._crop_rule
 
     def detect(self, crops: NDArray[np.uint8]) -> Detection:
         """Return joints and features of crops [B, H, W, 3] RGB; DetectorError for other sizes."""
         raw, features = self._network.run(crops)
-        return Detection(self._decode(raw), features)
+        udp = self._crop_rule.kind == "mmpose-udp"
+        joints = decode(self._head, raw, input_size=self.input_size, udp=udp)
+        return Detection(joints, features)
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers: weights, network, taps, decoder, precision."""
@@ -137,99 +141,6 @@ class MmposeTopdown:
             "skeleton": self._skeleton.name,
             **self._network.identity(),
         }
-
-    def _decode(self, raw: Any) -> NDArray[np.float32]:
-        parts = raw if isinstance(raw, tuple) else (raw,)
-        parts = tuple(part.float() for part in parts)
-        instances = self._head.decode(parts if isinstance(raw, tuple) else parts[0])
-        points = np.stack([np.asarray(instance.keypoints)[0, :, :2] for instance in instances])
-        scores = np.stack([np.asarray(instance.keypoint_scores)[0] for instance in instances])
-        if _uses_udp(self._config):
-            # mmpose's decoders speak of a frame in which the box spans the whole input size; in UDP
-            # crops it spans one
-            # pixel less.
-            height, width = self.input_size
-            points = points * [(width - 1) / width, (height - 1) / height]
-        return np.concatenate([points, scores[..., None]], axis=-1).astype(np.float32)
-
-
-def load_config(config: str | Path | Mapping[str, Any]) -> Any:
-    """Return an mmengine Config; raises DetectorError where it has no top-down model."""
-    import_mmpose()
-    from mmengine.config import Config
-
-    if isinstance(config, Mapping):
-        loaded = Config(
-            json.loads(json.dumps(dict(config))) if not isinstance(config, Config) else config
-        )
-    else:
-        path = Path(config)
-        if not path.is_file():
-            raise DetectorError(
-                f"Detector config {path} does not exist. Give the path of an mmpose config."
-            )
-        loaded = Config.fromfile(str(path))
-    if loaded.get("model") is None or loaded.model.get("type") != "TopdownPoseEstimator":
-        kind = None if loaded.get("model") is None else loaded.model.get("type")
-        raise DetectorError(
-            f"The detector config's model is {kind!r}; it must be a TopdownPoseEstimator."
-        )
-    return loaded
-
-
-def build_pose_estimator(config: Any) -> Any:
-    """Return the randomly initialised network of an mmengine Config."""
-    import_mmpose()
-    from mmengine.registry import init_default_scope
-    from mmpose.registry import MODELS
-
-    init_default_scope("mmpose")
-    model_config = config.model.copy()
-    model_config.train_cfg = None
-    # Weights come from one place: never from an address inside the config.
-    model_config.backbone.init_cfg = None
-    return MODELS.build(model_config)
-
-
-@functools.cache
-def import_mmpose() -> None:
-    """Import mmpose's models once, with stand-ins for packages that no detector here runs."""
-    with placeholders(), warnings.catch_warnings():
-        # Deprecations inside mmpose, mmcv and mmengine at these pinned versions; nothing here can
-        # act on them.
-        warnings.simplefilter("ignore")
-        import mmpose.codecs
-        import mmpose.models  # noqa: F401
-
-
-def _resolve_skeleton(config: Any, name: str | None) -> Skeleton:
-    if name is None and config.get("posecache") is not None:
-        name = config.posecache.skeleton
-    if name is None:
-        dataset = config.get("test_dataloader", {}).get("dataset", {})
-        name = _SKELETON_OF_DATASET.get(dataset.get("type", ""))
-    if name is None:
-        raise DetectorError(
-            "The detector config does not tell its joint set; set detector.skeleton."
-        )
-    skeleton = get_skeleton(name)
-    joints = config.model.head.get("out_channels")
-    if (
-        joints is not None
-        and joints != skeleton.num_joints
-        and config.model.head.type == "HeatmapHead"
-    ):
-        raise DetectorError(
-            f"The detector has {joints} joints, but {name} has {skeleton.num_joints}."
-        )
-    return skeleton
-
-
-def _uses_udp(config: Any) -> bool:
-    pipeline = config.get("test_dataloader", {}).get("dataset", {}).get("pipeline", [])
-    return any(
-        step.get("type") == "TopdownAffine" and step.get("use_udp", False) for step in pipeline
-    )
 
 
 def _plain(value: Any) -> Any:
