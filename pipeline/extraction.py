@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,20 +15,23 @@ from rich.console import Console
 
 from cache import CacheCorrupt, verify
 from cache.storage import is_url, open_storage
+from pipeline.bad_frame_list import missing_pictures, say_missing, write_list
 from pipeline.config import RunConfig
 from pipeline.console import Meter
 from pipeline.datasets import dataset_of
 from pipeline.detectors import build_detector
 from pipeline.errors import Stopped, StoreMissing
+from pipeline.extract_plan import ExtractPlan, plan_extraction, say_plan
 from pipeline.interruption import Interruption
 from pipeline.notes import write_note
 from pipeline.request import is_up_to_date, request_of
 from pipeline.runs import provenance, writable_folder
-from pipeline.store_tables import size_text
 from pipeline.stores import extracted_store, open_store
 from pipeline.workers import fill_store
-from stages.extract.chunks import ChunkPart, ChunkPlan, ExtractProgress, ExtractSummary
-from stages.extract.jobs import open_job, plan_chunks
+from stages.extract.chunks import ChunkPart, ExtractProgress, ExtractSummary
+from stages.extract.crops import CropConfig
+from stages.extract.datasets.base import Dataset
+from stages.extract.jobs import open_job
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class StoreState:
     seconds: Mapping[str, float] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
     summary: ExtractSummary | None = None
+    plan: ExtractPlan | None = None
+    """What would be done, of a dry run."""
 
 
 def ensure_store(
@@ -86,9 +91,11 @@ def ensure_store(
     detector = build_detector(config.detector, threads=config.extract.threads)
     loaded = time.perf_counter()
     if dry_run:
-        plan = plan_chunks(dataset, detector, config.crop, store, config.extract, part=part)
-        _say_plan(config, plan, store, screen)
-        return StoreState(store, complete=False)
+        plan = plan_extraction(config, dataset, detector, store, part)
+        say_plan(plan, screen)
+        return StoreState(store, complete=False, plan=plan)
+    missing, strict = missing_pictures(dataset.plan()), config.extract.strict
+    say_missing(missing, len(dataset.plan()), screen, strict=strict)
     if not is_url(config.data_root):
         writable_folder(Path(config.data_root), "data_root")
     with Interruption("the running chunk") as interruption, Meter(screen) as meter:
@@ -120,6 +127,7 @@ def ensure_store(
     note = {**provenance(seconds), "dataset": _dataset_note(config)}
     write_note(store, "provenance", note)
     _say_done(store, summary, part, screen)
+    _list_bad_frames(store, dataset, config.crop, screen)
     rates = {} if rate.rows_per_s is None else {"extract": rate.rows_per_s}
     return StoreState(store, not summary.chunks_missing, seconds, rates, summary)
 
@@ -188,10 +196,20 @@ def damaged_chunks(store: str, screen: Console) -> tuple[int, ...]:
     return chunks
 
 
+def _list_bad_frames(store: str, dataset: Dataset, crop: CropConfig, screen: Console) -> None:
+    """Write the list of bad frames and say how many there are, by reason, and where it lies."""
+    found, path = write_list(store, dataset, crop)
+    if found:
+        counts = Counter(frame.reason for frame in found)
+        text = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
+        screen.print(
+            f"frames that cannot be used: {text}. All of them, with reasons: {path}",
+            style="yellow",
+            soft_wrap=True,
+        )
+
+
 def _say_done(store: str, summary: ExtractSummary, part: ChunkPart | None, screen: Console) -> None:
-    if summary.invalid_by_reason:
-        counts = ", ".join(f"{name} {count}" for name, count in summary.invalid_by_reason.items())
-        screen.print(f"frames that cannot be used: {counts}", style="yellow", soft_wrap=True)
     screen.print(
         f"{store}: {summary.chunks_skipped} chunks kept, {summary.chunks_done} written",
         soft_wrap=True,
@@ -214,22 +232,3 @@ def _dataset_note(config: RunConfig) -> dict[str, Any]:
         "root": None if root is None else str(root.absolute()),
         "options": config.dataset.options,
     }
-
-
-def _say_plan(config: RunConfig, plan: ChunkPlan, store: str, screen: Console) -> None:
-    """Print what an extraction would do and whether the disk has room for it."""
-    screen.print(
-        f"would write {len(plan.missing)} of {plan.num_chunks} chunks ({plan.num_rows:,} frames) "
-        f"of {store}: {plan.row_bytes / 1e3:.0f} kB per frame, "
-        f"{size_text(plan.row_bytes * plan.num_rows)} in all{_free_space(config.data_root)}",
-        soft_wrap=True,
-    )
-
-
-def _free_space(data_root: str) -> str:
-    if is_url(data_root):
-        return ""
-    folder = Path(data_root).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return f", {size_text(shutil.disk_usage(folder).free)} free"

@@ -65,6 +65,10 @@ def store_facts(store: Mapping[str, Any]) -> Tree:
     facts.add_row("chunks", f"{store['shard_rows']} rows of work; {_reading(store)}")
     facts.add_row("splits", counts_text(store["rows_by_split"]))
     facts.add_row("status", counts_text(store["rows_by_status"]))
+    for row, item, reason in store["bad_frames"]["first"]:
+        facts.add_row(f"  {reason}", f"row {row}: {item}")
+    if store["bad_frames"]["count"] > len(store["bad_frames"]["first"]):
+        facts.add_row("", "... all of them: the .bad-frames.csv beside the store")
     for name, scale in store["scales"].items():
         facts.add_row(f"scale {name}", f"{scale['min']:.3g} .. {scale['max']:.3g} per channel")
     tree.add(facts)

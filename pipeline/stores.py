@@ -16,6 +16,7 @@ from cache.arrays import stored_arrays
 from cache.coords import apply_affine
 from cache.storage import Location, Storage, is_url, open_storage
 from cache.verify import verify
+from pipeline.bad_frames import bad_frames_facts
 from pipeline.errors import StoreMissing
 
 PCK_SHARE = 0.05
@@ -144,6 +145,7 @@ def describe_store(location: Location) -> dict[str, Any]:
         "notes": reader.content_identity.get("notes", []),
         "rows_by_split": counts,
         "rows_by_status": dict(status),
+        "bad_frames": bad_frames_facts(reader),
         "arrays": [asdict(array) for array in stored_arrays(storage)],
         "feature_identity": reader.feature_identity,
         "content_identity": reader.content_identity,

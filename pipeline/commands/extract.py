@@ -43,7 +43,8 @@ def run_extract(
     )
     if not state.complete:
         if as_json:
-            print_json({"path": state.location, "complete": False})
+            plan = {} if state.plan is None else state.plan.as_json()
+            print_json({"path": state.location, "complete": False, **plan})
         return
     description = describe_store(state.location)
     if as_json:

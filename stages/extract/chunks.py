@@ -64,7 +64,8 @@ def extract(
     """Fill the store at `location` with whatever chunks it lacks, and return what was done.
 
     Loading, the network and writing overlap. Called again after a kill, it ends with the same
-    bytes.
+    bytes. At most four chunks are held: crops of one ahead and of one in the network, maps of that
+    one and of one that is written.
 
     Args:
         dataset: the frames.
@@ -144,9 +145,11 @@ class _Filling:
         rows = [row for chunk in chunks for row in job.writer.chunk_rows(chunk)]
         task = FrameTask(self._dataset, self._crop, job.plan, rows)
         processes = self._dataset.cpu_bound and config.loader_workers > 0
+        # The frames of one chunk are made while the network is busy with those of another.
+        ahead = job.writer.spec.shard_rows
         writing: _Writing | None = None
         with (
-            Loader(task, workers=config.loader_workers, processes=processes) as loader,
+            Loader(task, workers=config.loader_workers, processes=processes, ahead=ahead) as loader,
             ThreadPoolExecutor(1, thread_name_prefix="posecache-writer") as pool,
         ):
             frames = loader.map(rows)

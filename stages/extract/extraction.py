@@ -98,6 +98,8 @@ class ChunkPlan:
     missing: tuple[int, ...]
     row_bytes: int
     """Bytes of one row's feature maps, all views."""
+    num_done: int = 0
+    """Chunks that are committed, of whatever part."""
 
 
 @dataclass(frozen=True)

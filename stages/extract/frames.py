@@ -14,6 +14,7 @@ from cache.plan import RowPlan
 from cache.schema import FrameStatus
 from stages.extract.crops import CropConfig, box_for_row, crop_affine, warp
 from stages.extract.datasets.base import Dataset, FrameError
+from stages.extract.shared_pictures import SharedPictures
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class FrameTask:
         self, dataset: Dataset, crop: CropConfig, plan: RowPlan, rows: Iterable[int]
     ) -> None:
         """Compute boxes and affines of `rows`, the only ones that may be asked for."""
-        self._dataset = dataset
+        rows = tuple(rows)
+        self._pictures = SharedPictures(dataset, rows)
         self._size = crop.input_size
         self._num_views = 2 if crop.flip else 1
         self._affine: dict[int, NDArray[np.float64]] = {}  # [2, 3] each
@@ -51,7 +53,7 @@ class FrameTask:
         """Return the frame of `row`; one that cannot be used carries its status and message."""
         cv2.setNumThreads(1)  # parallel over rows already
         try:
-            image = self._dataset.load_image(row)
+            image = self._pictures.load(row)
         except FrameError as error:
             return self._unusable(row, error.status, str(error))
         if row in self._failed:

@@ -123,6 +123,7 @@ def plan_chunks(
         spec.num_chunks,
         tuple(chunk for chunk in missing if chunk in chosen),
         row_bytes,
+        spec.num_chunks - len(missing),
     )
 
 
