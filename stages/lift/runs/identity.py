@@ -40,7 +40,8 @@ class TrainedOn(BaseModel, extra="forbid", frozen=True):
 
 
 def describe(reader: CacheReader, config: DataConfig, level_names: Sequence[str]) -> TrainedOn:
-    """Returns what a run on this store is trained on."""
+    """Returns what a run on this store is trained on; raises `LiftError` without its keypoints."""
+    require_source(reader, config.keypoint_source)
     levels = [reader.levels[name] for name in level_names]
     height, width = reader.spec.crop_size
     keypoint_skeleton = reader.source_skeleton(config.keypoint_source)
