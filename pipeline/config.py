@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
 
 from lifter.config import LifterConfig
 from pipeline import settings
+from stages.extract.boxes.people import PeopleConfig
 from stages.extract.chunks import ExtractConfig
 from stages.extract.crops import CropConfig
 from stages.extract.training_config import TrainDetectorConfig
@@ -100,6 +101,9 @@ class DetectorConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     """Joint set, where the mmpose config does not tell."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the network; recorded in the store. float16 is for GPUs."""
+    fold_norms: bool = False
+    """Multiply frozen batch norms into convolutions: faster, other last bits; recorded in the
+    store."""
     device: str = "cpu"
     """Torch device of the forward pass."""
 
@@ -135,6 +139,8 @@ class RunConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings
     """The frozen 2D detector."""
     detector_training: TrainDetectorConfig = TrainDetectorConfig()
     """How `posecache train-detector` trains."""
+    people: PeopleConfig = PeopleConfig()
+    """How `posecache find-people` finds and tracks persons."""
     crop: CropConfig = CropConfig()
     """Box and crop that the detector sees."""
     extract: ExtractConfig = ExtractConfig()

@@ -61,6 +61,7 @@ def build_detector(config: DetectorConfig, *, threads: int | None = None) -> Fro
         precision=config.precision,
         skeleton=config.skeleton,
         config_changes=config.config_changes,
+        fold_norms=config.fold_norms,
     )
     require_channels(config, detector)
     return detector

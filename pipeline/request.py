@@ -30,6 +30,8 @@ def request_of(config: RunConfig) -> dict[str, Any]:
     tree = config.dump()
     files = _detector_files(config.detector)
     detector = {key: tree["detector"][key] for key in ("taps", "skeleton", "precision", "device")}
+    if config.detector.fold_norms:  # else as in requests from before there was the choice
+        detector["fold_norms"] = True
     return {
         "dataset": {key: tree["dataset"][key] for key in ("name", "options")},
         "detector": {**detector, **files},

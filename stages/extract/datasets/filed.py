@@ -164,6 +164,10 @@ class FiledDataset(ABC):
         path = self._pictures_root / name
         return read_picture(path) if frame == NO_VIDEO else self._videos.read(path, frame)
 
+    def picture_key(self, row: int) -> tuple[str, int]:
+        """Return what is equal for rows that show the same picture: persons of one frame."""
+        return self._pictures.of(row)
+
     def content_identity(self) -> dict[str, Any]:
         """Return adapter, options, annotation hashes and the hash of evenly spaced pictures."""
         rows = self._rows
