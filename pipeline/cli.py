@@ -127,6 +127,21 @@ def convert_checkpoint(
     run_convert_checkpoint(source, target, as_json=as_json)
 
 
+@app.command("find-people")
+def find_people(
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures and videos.")],
+    out: Annotated[Path, typer.Option("--out", help="Box file to write, .csv.")] = Path(
+        "people.csv"
+    ),
+    sets: options.Sets = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Find and track the persons of your own videos; goes on where it was stopped."""
+    from pipeline.commands.people import run_find_people
+
+    run_find_people(folder, out=out, sets=sets or (), as_json=as_json)
+
+
 @app.command()
 def extract(
     preset: options.Preset = "default",

@@ -88,7 +88,7 @@ def crop_affine(box: NDArray[np.float64], config: CropConfig) -> NDArray[np.floa
     centre, scale = _mmpose_centre_and_scale(box, width / height, config.padding)
     if config.kind == "mmpose-udp":
         return _udp_affine(centre, scale, height, width)
-    return _corner_affine(centre, scale[0], height, width)
+    return corner_affine(centre, scale[0], height, width)
 
 
 def warp(
@@ -140,9 +140,10 @@ def _mmpose_centre_and_scale(
     return centre, np.array([scale[1] * ratio, scale[1]], dtype=np.float32)
 
 
-def _corner_affine(
+def corner_affine(
     centre: NDArray[np.float32], scale_width: np.float32, height: int, width: int
 ) -> NDArray[np.float64]:
+    """Return mmpose's map [2, 3] of an upright box, `scale_width` px wide, onto an input."""
     source = np.zeros((3, 2), dtype=np.float32)
     target = np.zeros((3, 2), dtype=np.float32)
     source[0] = centre

@@ -23,6 +23,7 @@ FLAGS = {
     ("ablate",): COMMON | PICK | {"--device", "--dry-run", "--json"},
     ("train-detector",): COMMON | {"--preset", "--dataset", "--device", "--out", "--json"},
     ("convert-checkpoint",): {"--help", "--json"},
+    ("find-people",): COMMON | {"--out", "--json"},
     ("extract",): COMMON
     | PICK
     | {"--device", "--strict", "--dry-run", "--json"}
