@@ -24,6 +24,7 @@ _PACKAGES = {
     "mmpose": ("mmpose",),
     "mmcv": ("mmcv-lite", "mmcv"),
     "mmengine": ("onedl-mmengine", "mmengine"),
+    "timm": ("timm",),
     "cv2": (
         "opencv-python-headless",
         "opencv-python",

@@ -34,6 +34,7 @@ PACKAGES = (
     "mmpose",
     "mmcv-lite",
     "onedl-mmengine",
+    "timm",
     "dask",
 )
 
