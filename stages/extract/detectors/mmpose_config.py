@@ -43,9 +43,7 @@ def load_config(
     from mmengine.config import Config
 
     if isinstance(config, Mapping):
-        loaded = Config(
-            json.loads(json.dumps(dict(config))) if not isinstance(config, Config) else config
-        )
+        loaded = Config(json.loads(json.dumps(dict(config))))
     else:
         path = Path(config)
         if not path.is_file():
