@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import h5py
@@ -310,3 +311,12 @@ def test_boxes_from_3d_stay_within_reach_of_the_person(root: Path) -> None:
     plan = build_dataset(RAW, root=root, cameras=[0], subjects=["TS1"]).plan()
     box = box_for_row(plan, 0, "gt3d")
     assert box[2] - box[0] == pytest.approx(2000 * 1500.172 / mpi_person_mm(1)[14, 2], rel=1e-6)
+
+
+@pytest.mark.parametrize("package", ["h5py", "av"])
+def test_a_package_that_is_missing_is_named_with_its_command(
+    root: Path, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(DatasetError, match=f"pip install .* {package}"):
+        build_dataset(RAW, root=root, cameras=[0]).plan()

@@ -65,9 +65,11 @@ def opencv_px(points_mm: Float64, distortion: tuple[float, ...], k: tuple[float,
 
 def camera_pose(number: int) -> tuple[Float64, Float64]:
     """World-to-camera rotation [3, 3] and translation [3] mm, different for every number."""
-    turn = 0.1 * number
-    cosine, sine = np.cos(turn), np.sin(turn)
-    rotation = np.array([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]]) @ np.diag([1, -1, -1])
+    turn, tilt = 0.1 * number, 0.15
+    about_y = [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
+    about_x = [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]
+    # The world's y points up; without the tilt, rotations would be their own inverses.
+    rotation = np.array(about_y) @ np.array(about_x) @ np.diag([1, -1, -1])
     return rotation, np.array([100.0 * number, -50.0, 3000.0 + 10 * number])
 
 
