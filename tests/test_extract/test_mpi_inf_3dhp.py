@@ -13,6 +13,7 @@ from stages.extract.crops import box_for_row
 from stages.extract.datasets import DatasetError, FrameError, build_dataset
 from stages.extract.datasets.mpi_inf_3dhp_facts import MPI17_OF_28, SEQUENCES
 from stages.extract.datasets.mpi_inf_3dhp_files import read_calibration
+from stages.extract.datasets.pictures import read_picture
 from tests.test_extract.layouts.mpi_people import (
     JOINTS_17,
     JOINTS_28,
@@ -161,6 +162,14 @@ def test_only_valid_frames_of_the_test_set_are_rows(root: Path) -> None:
     assert plan.index["frame"].codes.tolist() == [2, 4]
     np.testing.assert_allclose(plan.joints_3d_mm[1], mpi_person_mm(3), atol=1e-3)
     assert plan.index["action"].words() == ["StandingWalking", "Exercising"]
+
+
+def test_pictures_of_the_test_set_count_from_1(root: Path) -> None:
+    folder = root / "mpi_inf_3dhp_test_set" / "TS1" / "imageSequence"
+    dataset = build_dataset(RAW, root=root, subjects=["TS1"])
+    for row, frame in enumerate((2, 4)):
+        shown = read_picture(folder / f"img_{frame:06d}.jpg")
+        np.testing.assert_array_equal(dataset.load_image(row), shown)
 
 
 def test_axes_of_the_test_set_are_not_turned_round(root: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from cache import FrameStatus, project
 from stages.extract.crops import box_for_row
 from stages.extract.datasets import DatasetError, FrameError, build_dataset
+from stages.extract.datasets.pictures import read_picture
 from tests.test_extract.layouts import mpi_mmpose, mpi_pstmo
 from tests.test_extract.layouts.mpi_people import mpi_person_mm, scaled_to_universal
 from tests.test_extract.layouts.people import write_picture
@@ -65,7 +66,10 @@ def test_pstmo_nominal_intrinsics_go_by_the_cameras_number(pstmo: Path) -> None:
 
 
 def test_pstmo_test_rows_are_the_valid_frames(pstmo: Path) -> None:
-    plan = build_dataset(PSTMO, root=pstmo, subjects=["TS1", "TS5"]).plan()
+    dataset = build_dataset(PSTMO, root=pstmo, subjects=["TS1", "TS5"])
+    shown = read_picture(pstmo / "images" / "TS1" / "TS1_000002.jpg")
+    np.testing.assert_array_equal(dataset.load_image(0), shown)
+    plan = dataset.plan()
     assert plan.index["frame"].codes.tolist() == [2, 3, 2, 3]
     assert set(plan.index["split"].words()) == {"test"}
     expected = scaled_to_universal(mpi_pstmo.people(0))[1:]
