@@ -30,6 +30,7 @@ _BOXES = {
     "gt3d": "by the true 3D root, as published results are: they tell a lifter about distance",
     "gt2d": "around the true 2D joints: results are those of perfect boxes",
     "imported": "come with the dataset",
+    "detector": "found by a person detector",
     "full": "the whole picture",
 }
 _TOO_LARGE = (

@@ -28,6 +28,7 @@ from pipeline.request import is_up_to_date, request_of
 from pipeline.runs import provenance, writable_folder
 from pipeline.stores import extracted_store, open_store
 from pipeline.workers import fill_store
+from stages.extract.boxes.rules import box_warning, refuse_unfit_boxes
 from stages.extract.chunks import ChunkPart, ExtractProgress, ExtractSummary
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import Dataset
@@ -90,6 +91,10 @@ def ensure_store(
     dataset = dataset_of(config.dataset)
     detector = build_detector(config.detector, threads=config.extract.threads)
     loaded = time.perf_counter()
+    refuse_unfit_boxes(dataset, config.crop.box_source)
+    warning = box_warning(config.crop.box_source)
+    if warning is not None:
+        screen.print(f"warning: {warning}", style="yellow", soft_wrap=True)
     if dry_run:
         plan = plan_extraction(config, dataset, detector, store, part)
         say_plan(plan, screen)
@@ -124,7 +129,11 @@ def ensure_store(
     seconds = {"load detector": loaded - start, "extract": summary.seconds}
     if not summary.chunks_missing:
         write_note(store, "request", request_of(config))
-    note = {**provenance(seconds), "dataset": _dataset_note(config)}
+    note = {
+        **provenance(seconds),
+        "dataset": _dataset_note(config),
+        "warnings": [] if warning is None else [warning],
+    }
     write_note(store, "provenance", note)
     _say_done(store, summary, part, screen)
     _list_bad_frames(store, dataset, config.crop, screen)

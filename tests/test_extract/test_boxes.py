@@ -12,9 +12,11 @@ import pytest
 
 from cache import FrameStatus, project
 from stages.extract.boxes.files import read_boxes, write_boxes
+from stages.extract.boxes.rules import box_warning, refuse_unfit_boxes
 from stages.extract.boxes.table import PICTURE, BoxTable, number_persons
 from stages.extract.crops import PERSON_BOX_MM, BoxSource, box_for_row
 from stages.extract.datasets import DatasetError, FrameError, build_dataset
+from tests.test_extract.layouts.people import write_picture
 from tests.test_extract.studio import write_layout
 
 TABLE = BoxTable(
@@ -163,3 +165,38 @@ def test_a_box_rule_without_its_data_is_a_bad_row_that_says_what_to_choose(
     with pytest.raises(FrameError, match=r"choose|no valid 2D joint") as caught:
         box_for_row(bare, 0, source)
     assert caught.value.status in (FrameStatus.BAD_BOX, FrameStatus.NO_PERSON)
+
+
+def test_rules_that_leak_are_warned_of_and_others_are_not() -> None:
+    warned = {source: box_warning(source) for source in get_args(BoxSource)}
+    assert [source for source, text in warned.items() if text] == ["gt3d"]
+    assert "how far away the person is" in str(warned["gt3d"])
+
+
+@pytest.mark.parametrize(
+    ("source", "lacking"),
+    [("gt3d", "3D labels"), ("gt2d", "2D labels"), ("imported", "boxes"), ("detector", "boxes")],
+)
+def test_a_rule_that_fits_no_row_is_refused_before_any_work(
+    tmp_path: Path, source: BoxSource, lacking: str
+) -> None:
+    write_picture(tmp_path / "1.png", (40, 50), seed=1)
+    dataset = build_dataset("folder", root=tmp_path)
+    refuse_unfit_boxes(dataset, "full")
+    with pytest.raises(DatasetError, match=f"folder has no {lacking}, which .*={source} needs"):
+        refuse_unfit_boxes(dataset, source)
+
+
+def test_boxes_count_as_a_detectors_only_where_their_file_says_so(tmp_path: Path) -> None:
+    write_picture(tmp_path / "1.png", (40, 50), seed=1)
+    table = replace(TABLE, files=("1.png",) * 2, frames=np.full(2, PICTURE))
+    write_boxes(tmp_path / "found.csv", table)
+    write_boxes(tmp_path / "drawn.csv", replace(table, found_by=None))
+    for boxes, fits in (("found.csv", True), ("drawn.csv", False)):
+        dataset = build_dataset("folder", root=tmp_path, boxes=boxes)
+        refuse_unfit_boxes(dataset, "imported")
+        if fits:
+            refuse_unfit_boxes(dataset, "detector")
+            continue
+        with pytest.raises(DatasetError, match=r"set crop\.box_source=imported"):
+            refuse_unfit_boxes(dataset, "detector")

@@ -155,3 +155,22 @@ def test_without_a_detector_the_settings_are_named(folder: Path, posecache: Comm
     assert (ended.code, "--set people.weights=FILE" in ended.err) == (2, True)
     ended = posecache("find-people", str(folder), "-s", "people.detector=nowhere:f")
     assert (ended.code, "cannot be imported" in ended.err) == (3, True)
+
+
+@pytest.mark.slow
+def test_the_box_rule_of_a_store_says_that_a_detector_found_the_people(
+    folder: Path, posecache: CommandLine
+) -> None:
+    run(posecache, folder)
+    store = [
+        "--dataset", "folder", "--detector", "synthetic", "-s", f"dataset.root={folder}",
+        "-s", f"data_root={folder.parent / 'data'}", "-s", "crop.flip=false",
+    ]  # fmt: skip
+    boxes = ["-s", f"dataset.options.boxes={folder.parent / 'people.csv'}"]
+    ended = posecache("extract", *store, *boxes, "-s", "crop.box_source=detector", "--dry-run")
+    assert ended.code == 0, ended.err
+    assert "found by a person detector" in ended.out
+    assert "24 of 24 frames" in ended.out
+    ended = posecache("extract", *store, "-s", "crop.box_source=detector", "--dry-run")
+    assert ended.code == 3
+    assert "folder has no boxes" in ended.err

@@ -68,6 +68,12 @@ class WithKeypoints:
         """As the dataset behind."""
         return self._dataset.cpu_bound
 
+    @property
+    def box_origin(self) -> str | None:
+        """Who found the boxes of the dataset behind, None where it does not know."""
+        origin: str | None = getattr(self._dataset, "box_origin", None)
+        return origin
+
     def plan(self) -> RowPlan:
         """Row table of the dataset behind."""
         return self._dataset.plan()
