@@ -68,7 +68,7 @@ def run_find_people(folder: Path, *, out: Path, sets: Sequence[str], as_json: bo
         counts = ", ".join(f"{reason} {count}" for reason, count in found.bad_frames.items())
         screen.print(f"frames that cannot be read: {counts}", style="yellow", soft_wrap=True)
     screen.print(
-        f"{out}: {len(found.table)} boxes of {found.num_tracks} persons in {found.num_frames} "
+        f"{out}: {len(found.table)} boxes in {found.num_tracks} tracks and {found.num_frames} "
         f"frames ({found.num_boxes - len(found.table)} boxes left out)"
         + (f", drawn in {sheet}" if sheet else ""),
         soft_wrap=True,
@@ -101,6 +101,6 @@ def _facts(found: FoundPeople, out: Path, sheet: Path | None) -> dict[str, Any]:
         "frames": found.num_frames,
         "boxes": len(found.table),
         "boxes_left_out": found.num_boxes - len(found.table),
-        "persons": found.num_tracks,
+        "tracks": found.num_tracks,
         "bad_frames": dict(found.bad_frames),
     }

@@ -57,7 +57,7 @@ def test_found_people_become_rows_of_the_folder(folder: Path, posecache: Command
     ended = run(posecache, folder)
     assert ended.code == 0, ended.err
     out = folder.parent / "people.csv"
-    assert "24 boxes of 2 persons in 12 frames (0 boxes left out)" in ended.out
+    assert "24 boxes in 2 tracks and 12 frames (0 boxes left out)" in ended.out
     header = out.read_text().splitlines()
     assert json.loads(header[0].split("boxes: ")[1])["detector"].endswith(":bright_blocks")
     assert header[1].startswith("# posecache ")
@@ -121,7 +121,7 @@ def test_frames_that_cannot_be_read_are_counted(folder: Path, posecache: Command
     ended = run(posecache, folder, "--json")
     report = json.loads(ended.out)
     assert report["bad_frames"] == {"truncated": 1}
-    assert (report["boxes"], report["persons"]) == (22, 2)
+    assert (report["boxes"], report["tracks"]) == (22, 2)
 
 
 def test_pictures_that_are_no_sequence_have_persons_by_score(

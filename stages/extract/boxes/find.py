@@ -38,7 +38,7 @@ class FoundPeople:
         table: boxes with tracks, by sequence, frame and track.
         num_frames: frames looked at.
         num_boxes: boxes found, with those that are in no track.
-        num_tracks: persons.
+        num_tracks: tracks of all sequences; without links the most persons in one frame of each.
         bad_frames: frames that cannot be read, by reason.
         complete: False where `stop` ended it early; the table is then empty.
     """

@@ -18,6 +18,7 @@ _COLUMNS, _ROWS = 4, 3
 _TILE_PX = (240, 360)  # (H, W)
 _CAPTION_PX = 22
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_SCALE = 0.4
 _GOLDEN = 0.618034  # neighbouring tracks get hues far apart
 
 
@@ -70,15 +71,16 @@ def _draw(
         colour = _colour(table.tracks[row])
         cv2.rectangle(shown, (left, top), (right, bottom), colour, 2)
         label = f"{table.tracks[row]} {table.scores[row]:.2f}"
-        at = (max(left + 3, 0), max(top + 14, 12))
-        cv2.putText(shown, label, at, _FONT, 0.42, (0, 0, 0), 3, cv2.LINE_AA)
-        cv2.putText(shown, label, at, _FONT, 0.42, colour, 1, cv2.LINE_AA)
+        (wide, high), _ = cv2.getTextSize(label, _FONT, _FONT_SCALE, 1)
+        cv2.rectangle(shown, (left, top), (left + wide + 4, top + high + 6), colour, cv2.FILLED)
+        at = (left + 2, top + high + 3)
+        cv2.putText(shown, label, at, _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
     tile[: shown.shape[0], : shown.shape[1]] = shown
 
 
 def _caption(tile: NDArray[np.uint8], text: str) -> None:
     shown = text if len(text) <= 46 else "..." + text[-43:]
-    cv2.putText(tile, shown, (4, 15), _FONT, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(tile, shown, (4, 15), _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def _colour(track: str) -> tuple[int, int, int]:
