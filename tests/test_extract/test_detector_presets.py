@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def test_a_preset_is_built_and_run(name: str) -> None:
     detector = build_preset(name)
     require_channels(stated, detector)
     assert isinstance(detector, FrozenDetector)
+    json.dumps(detector.identity())
     assert detector.input_size == crop.input_size
     crops = np.random.default_rng(0).integers(0, 256, (1, *crop.input_size, 3), dtype=np.uint8)
     found = detector.detect(crops)

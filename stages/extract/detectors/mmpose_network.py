@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from copy import deepcopy
 from typing import Any
 
 from stages.extract.detectors.base import DetectorError
@@ -51,7 +52,7 @@ def build_pose_estimator(config: Any) -> Any:
     from mmpose.registry import MODELS
 
     init_default_scope("mmpose")
-    model_config = config.model.copy()
+    model_config = deepcopy(config.model)
     model_config.train_cfg = None
     # Weights come from one place: never from an address inside the config.
     model_config.backbone.init_cfg = None
