@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from tests.test_extract.studio import write_layout
 
 

@@ -11,7 +11,7 @@ from cache import FrameStatus, RowPlan
 from cache.coords import apply_affine, invert_affine
 from stages.extract.crops import CropConfig, box_for_row, crop_affine, warp
 from stages.extract.datasets import FrameError
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 
 boxes = st.tuples(
     st.floats(-200, 800), st.floats(-200, 800), st.floats(5, 700), st.floats(5, 700)

@@ -11,7 +11,7 @@ from cache.coords import apply_affine
 from stages.extract.chunks import ExtractConfig, ExtractProgress, extract, plan_chunks
 from stages.extract.crops import CropConfig
 from stages.extract.datasets import FrameError
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from stages.extract.detectors.base import DetectorError
 from tests.test_extract.studio import DotDetector
 

@@ -11,7 +11,7 @@ from cache import CacheMismatch
 from cache.fingerprint import fingerprint
 from stages.extract.chunks import ExtractConfig, extract, feature_identity
 from stages.extract.crops import CropConfig
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from tests.test_extract.studio import DotDetector
 
 BASE = ExtractConfig(batch_size=4, shard_rows=4)

@@ -8,7 +8,7 @@ import pytest
 
 from cache import FrameStatus, project
 from stages.extract.datasets import DATASETS, DatasetError, FrameError, build_dataset
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from stages.extract.datasets.pictures import picture_size, read_picture
 
 

@@ -12,7 +12,7 @@ import pytest
 from cache import Camera, project
 from cache.cameras import world_to_camera
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.human36m_cameras import find_camera_file, load_cameras
+from stages.extract.datasets.human36m.cameras import find_camera_file, load_cameras
 from tests.test_extract.layouts.human36m_world import (
     CAMERA_IDS,
     SCENES,

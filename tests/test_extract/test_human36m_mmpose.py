@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cache.cameras import world_to_camera
 from stages.extract.datasets import DatasetError
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from tests.test_extract.layouts.human36m_mmpose import write_mmpose
 from tests.test_extract.layouts.human36m_world import NUM_FRAMES, SCENES
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.human36m_metadata import read_metadata
-from stages.extract.datasets.human36m_names import (
+from stages.extract.datasets.human36m.metadata import read_metadata
+from stages.extract.datasets.human36m.names import (
     ACTIONS,
     BASE_NAMES,
     CAMERA_IDS,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from stages.extract.datasets import Dataset, DatasetError, build_dataset
-from stages.extract.datasets.human36m_names import BASE_NAMES
-from stages.extract.datasets.human36m_protocol import DAMAGED, WITHOUT_VIDEO
+from stages.extract.datasets.human36m.names import BASE_NAMES
+from stages.extract.datasets.human36m.protocol import DAMAGED, WITHOUT_VIDEO
 from tests.test_extract.layouts.human36m_mmpose import write_mmpose
 from tests.test_extract.layouts.human36m_raw import write_raw
 from tests.test_extract.layouts.human36m_toolbox import write_toolbox

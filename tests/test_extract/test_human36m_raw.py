@@ -11,8 +11,8 @@ import pytest
 
 from cache import FrameStatus
 from stages.extract.datasets import DatasetError, FrameError
-from stages.extract.datasets.human36m_cdf import read_pose
-from stages.extract.datasets.human36m_raw import Human36mRaw
+from stages.extract.datasets.human36m.cdf import read_pose
+from stages.extract.datasets.human36m.raw import Human36mRaw
 from tests.test_extract.layouts.human36m_raw import write_raw
 from tests.test_extract.layouts.human36m_world import (
     CAMERA_IDS,

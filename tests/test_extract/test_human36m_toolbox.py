@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stages.extract.datasets import DatasetError
-from stages.extract.datasets.human36m_toolbox import Human36mToolbox, to_px
+from stages.extract.datasets.human36m.toolbox import Human36mToolbox, to_px
 from tests.test_extract.layouts.human36m_toolbox import (
     entries,
     normalised,

@@ -10,7 +10,7 @@ import pytest
 
 from cache import FrameStatus
 from stages.extract.datasets import DatasetError, FrameError
-from stages.extract.datasets.human36m_videopose3d import Human36mVideoPose3D
+from stages.extract.datasets.human36m.videopose3d import Human36mVideoPose3D
 from stages.extract.datasets.pickles import load_object_npz
 from tests.test_extract.layouts.human36m_videopose3d import (
     H36M_SYMMETRY,

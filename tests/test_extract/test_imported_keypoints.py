@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.extract.datasets.base import Dataset, DatasetError, FrameError
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from stages.extract.imports import KeypointFile, WithKeypoints
 
 Write = Callable[..., Path]

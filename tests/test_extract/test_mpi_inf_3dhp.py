@@ -11,8 +11,8 @@ import scipy.io
 from cache import FrameStatus, project, world_to_camera
 from stages.extract.crops import box_for_row
 from stages.extract.datasets import DatasetError, FrameError, build_dataset
-from stages.extract.datasets.mpi_inf_3dhp_facts import MPI17_OF_28, SEQUENCES
-from stages.extract.datasets.mpi_inf_3dhp_files import read_calibration
+from stages.extract.datasets.mpi_inf_3dhp.facts import MPI17_OF_28, SEQUENCES
+from stages.extract.datasets.mpi_inf_3dhp.files import read_calibration
 from stages.extract.datasets.pictures import read_picture
 from tests.test_extract.layouts.mpi_people import (
     JOINTS_17,

@@ -26,7 +26,7 @@ from stages.extract.chunks import (
 )
 from stages.extract.crops import CropConfig
 from stages.extract.datasets import FrameError
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from stages.extract.tasks import ExtractRequest, extract_chunk
 from tests.test_cache.factory import store_bytes
 from tests.test_extract.studio import DotDetector, write_layout

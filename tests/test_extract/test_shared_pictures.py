@@ -16,7 +16,7 @@ from cache import FrameStatus
 from stages.extract.chunks import ExtractConfig, extract
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import FrameError
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from stages.extract.shared_pictures import KEPT_PICTURES, SharedPictures
 from tests.test_extract.studio import DotDetector
 

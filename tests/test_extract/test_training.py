@@ -14,7 +14,7 @@ import torch
 
 from stages.extract.crops import CropConfig
 from stages.extract.datasets import DatasetError
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from stages.extract.detector_error import detector_error
 from stages.extract.detectors.base import DetectorError
 from stages.extract.heatmaps import heatmap_loss

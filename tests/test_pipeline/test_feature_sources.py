@@ -15,7 +15,7 @@ from pipeline.config import load_config
 from pipeline.detectors import build_detector
 from pipeline.errors import ConfigError
 from pipeline.feature_sources import feature_source_files
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from stages.extract.detectors.base import DetectorError
 from tests.test_extract.studio import write_layout
 from tests.test_pipeline.commands import CommandLine, Ended

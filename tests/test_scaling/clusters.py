@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stages.extract.chunks import ExtractConfig, ExtractProgress, ExtractSummary, open_job
 from stages.extract.crops import CropConfig
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from stages.extract.detectors.base import Detection
 from stages.extract.tasks import ExtractRequest
 from tests.test_extract.studio import DotDetector

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.extract.chunks import extract
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from tests.test_cache.factory import store_bytes
 from tests.test_extract.studio import DotDetector, write_layout
 from tests.test_scaling.clusters import CONFIG, CROP, ended, started

@@ -17,7 +17,7 @@ from pipeline.portable import SchedulerError
 from stages.extract.attempts import TRIES, ChunksFailed
 from stages.extract.chunks import ExtractProgress, extract
 from stages.extract.datasets import FrameError
-from stages.extract.datasets.human36m import Human36m
+from stages.extract.datasets.human36m.mmpose import Human36m
 from tests.test_cache.factory import store_bytes
 from tests.test_scaling.clusters import (
     CONFIG,

@@ -26,18 +26,18 @@ import numpy as np
 
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import DatasetRows, FiledDataset
-from stages.extract.datasets.human36m_cameras import find_camera_file, load_cameras
-from stages.extract.datasets.human36m_cdf import read_pose
-from stages.extract.datasets.human36m_clips import Clip, finite, join_clips
-from stages.extract.datasets.human36m_metadata import read_metadata
-from stages.extract.datasets.human36m_names import (
+from stages.extract.datasets.human36m.cameras import find_camera_file, load_cameras
+from stages.extract.datasets.human36m.cdf import read_pose
+from stages.extract.datasets.human36m.clips import Clip, finite, join_clips
+from stages.extract.datasets.human36m.metadata import read_metadata
+from stages.extract.datasets.human36m.names import (
     BASE_NAMES,
     CAMERA_IDS,
     SUBJECTS,
     BaseNames,
     Take,
 )
-from stages.extract.datasets.human36m_protocol import Selection
+from stages.extract.datasets.human36m.protocol import Selection
 
 _POSES_2D = ("MyPoseFeatures/D2_Positions", "Poses_D2_Positions")
 _POSES_3D = ("MyPoseFeatures/D3_Positions_mono", "Poses_D3_Positions_mono")
@@ -87,8 +87,8 @@ class Human36mRaw(FiledDataset):
             subjects: keep only these; None for all that have a folder.
             stride: keep every `stride`-th frame of each clip, 5 for mmpose's 10 fps.
             limit: keep at most this many rows of each split, evenly spaced.
-            protocol: `keep` or `drop-damaged`, see `human36m_protocol`.
-            s11_directions: `drop` or `keep`, see `human36m_protocol`.
+            protocol: `keep` or `drop-damaged`, see `protocol.py`.
+            s11_directions: `drop` or `keep`, see `protocol.py`.
 
         Raises:
             DatasetError: files are missing (all are named), or an option is none.

@@ -22,20 +22,20 @@ import numpy as np
 from cache.cameras import Camera
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import DatasetRows, FiledDataset
-from stages.extract.datasets.mpi_inf_3dhp_facts import (
+from stages.extract.datasets.mpi_inf_3dhp.facts import (
     CHEST_HIGH_CAMERAS,
     SEQUENCES,
     TEST_SUBJECTS,
     clip_name,
     nominal_test_camera,
 )
-from stages.extract.datasets.mpi_inf_3dhp_files import (
+from stages.extract.datasets.mpi_inf_3dhp.files import (
     Labels,
     read_calibration,
     read_test_labels,
     read_train_labels,
 )
-from stages.extract.datasets.mpi_inf_3dhp_rows import (
+from stages.extract.datasets.mpi_inf_3dhp.rows import (
     UNIVERSAL_NOTE,
     Clip,
     Selection,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.human36m_names import ACTIONS, SUBJECTS, BaseNames, Take
+from stages.extract.datasets.human36m.names import ACTIONS, SUBJECTS, BaseNames, Take
 
 NUM_CAMERA_NUMBERS = 300
 

@@ -23,7 +23,7 @@ from cache.imported import ImportedKeypoints
 from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import DatasetRows, FiledDataset, PictureFiles
-from stages.extract.datasets.human36m_annotations import (
+from stages.extract.datasets.human36m.annotations import (
     IMPORTED,
     PictureName,
     Table,
@@ -31,9 +31,9 @@ from stages.extract.datasets.human36m_annotations import (
     parse_name,
     read_annotations,
 )
-from stages.extract.datasets.human36m_cameras import load_cameras
-from stages.extract.datasets.human36m_names import SPLITS
-from stages.extract.datasets.human36m_protocol import Selection
+from stages.extract.datasets.human36m.cameras import load_cameras
+from stages.extract.datasets.human36m.names import SPLITS
+from stages.extract.datasets.human36m.protocol import Selection
 from stages.extract.datasets.rows import choose_rows, hold_out
 
 _BOX_SIDE_PX = 200.0  # the annotations' `scale` counts box sides in units of 200 px
@@ -73,8 +73,8 @@ class Human36m(FiledDataset):
             subjects: keep only these.
             stride: keep every `stride`-th labelled frame of each clip.
             limit: keep at most this many rows of each split, evenly spaced.
-            protocol: `keep` or `drop-damaged`, see `human36m_protocol`.
-            s11_directions: `keep` or `drop`, see `human36m_protocol`.
+            protocol: `keep` or `drop-damaged`, see `protocol.py`.
+            s11_directions: `keep` or `drop`, see `protocol.py`.
 
         Raises:
             DatasetError: no annotations there, or options that leave no row.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cache.skeletons import COCO17, H36M17
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.human36m_names import CAMERA_IDS, Take, plain_name, takes_by_name
+from stages.extract.datasets.human36m.names import CAMERA_IDS, Take, plain_name, takes_by_name
 from stages.extract.datasets.pickles import load_object_npz
 
 

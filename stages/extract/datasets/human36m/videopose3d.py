@@ -25,17 +25,17 @@ import numpy as np
 from cache.cameras import Camera, project, world_to_camera
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import DatasetRows, FiledDataset
-from stages.extract.datasets.human36m_cameras import find_camera_file, load_cameras
-from stages.extract.datasets.human36m_clips import Clip, finite, join_clips
-from stages.extract.datasets.human36m_detections import Detections, by_take, load_detections
-from stages.extract.datasets.human36m_names import (
+from stages.extract.datasets.human36m.cameras import find_camera_file, load_cameras
+from stages.extract.datasets.human36m.clips import Clip, finite, join_clips
+from stages.extract.datasets.human36m.detections import Detections, by_take, load_detections
+from stages.extract.datasets.human36m.names import (
     BASE_NAMES,
     CAMERA_IDS,
     JOINTS_OF_32,
     Take,
     plain_name,
 )
-from stages.extract.datasets.human36m_protocol import Selection
+from stages.extract.datasets.human36m.protocol import Selection
 from stages.extract.datasets.pickles import load_object_npz
 
 _PREFIX = "data_2d_h36m_"
@@ -71,8 +71,8 @@ class Human36mVideoPose3D(FiledDataset):
             subjects: keep only these.
             stride: keep every `stride`-th frame of each clip, 5 for mmpose's 10 fps.
             limit: keep at most this many rows of each split, evenly spaced.
-            protocol: `keep` or `drop-damaged`, see `human36m_protocol`.
-            s11_directions: `drop` or `keep`, see `human36m_protocol`.
+            protocol: `keep` or `drop-damaged`, see `protocol.py`.
+            s11_directions: `drop` or `keep`, see `protocol.py`.
 
         Raises:
             DatasetError: files are missing (all are named), or an option is none.

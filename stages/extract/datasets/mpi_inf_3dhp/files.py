@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cache.cameras import Camera
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.mpi_inf_3dhp_facts import ACTIVITIES, MPI17_OF_28
+from stages.extract.datasets.mpi_inf_3dhp.facts import ACTIVITIES, MPI17_OF_28
 
 Labels = Literal["annot3", "univ_annot3"]
 _NUM_TRAIN_JOINTS = 28

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from cache.cameras import Camera
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import DatasetRows, FiledDataset
-from stages.extract.datasets.mpi_inf_3dhp_facts import SEQUENCES, clip_name, intrinsics_only
-from stages.extract.datasets.mpi_inf_3dhp_rows import Clip, Selection, dataset_rows
+from stages.extract.datasets.mpi_inf_3dhp.facts import SEQUENCES, clip_name, intrinsics_only
+from stages.extract.datasets.mpi_inf_3dhp.rows import Clip, Selection, dataset_rows
 from stages.extract.datasets.pickles import load_pickle
 
 _NAME = re.compile(

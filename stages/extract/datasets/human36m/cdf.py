@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.human36m_names import JOINTS_OF_32
+from stages.extract.datasets.human36m.names import JOINTS_OF_32
 
 
 def read_pose(path: Path, num_coordinates: int) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.human36m_names import Take, plain_name, takes_by_name
+from stages.extract.datasets.human36m.names import Take, plain_name, takes_by_name
 
 Table = dict[str, NDArray[Any]]
 IMPORTED = "imported/"

@@ -13,7 +13,7 @@ from cache.cameras import Camera
 from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import NO_VIDEO, DatasetRows, PictureFiles
-from stages.extract.datasets.mpi_inf_3dhp_facts import TEST_SUBJECTS, TRAIN_SUBJECTS
+from stages.extract.datasets.mpi_inf_3dhp.facts import TEST_SUBJECTS, TRAIN_SUBJECTS
 from stages.extract.datasets.rows import choose_rows
 
 SPLITS = ("train", "validation", "test")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.human36m_names import TEST_SUBJECTS, Take
+from stages.extract.datasets.human36m.names import TEST_SUBJECTS, Take
 
 Protocol = Literal["keep", "drop-damaged"]
 Directions = Literal["keep", "drop"]

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from cache.cameras import Camera
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import DatasetRows, FiledDataset
-from stages.extract.datasets.mpi_inf_3dhp_facts import (
+from stages.extract.datasets.mpi_inf_3dhp.facts import (
     CHEST_HIGH_CAMERAS,
     TEST_SUBJECTS,
     clip_name,
     nominal_camera,
     nominal_test_camera,
 )
-from stages.extract.datasets.mpi_inf_3dhp_rows import (
+from stages.extract.datasets.mpi_inf_3dhp.rows import (
     UNIVERSAL_NOTE,
     Clip,
     Selection,

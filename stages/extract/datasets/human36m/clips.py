@@ -14,9 +14,9 @@ from cache.imported import ImportedKeypoints
 from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import NO_VIDEO, DatasetRows, PictureFiles
-from stages.extract.datasets.human36m_cameras import CameraKey
-from stages.extract.datasets.human36m_names import ACTIONS, CAMERA_IDS, SPLITS, Take
-from stages.extract.datasets.human36m_protocol import Selection
+from stages.extract.datasets.human36m.cameras import CameraKey
+from stages.extract.datasets.human36m.names import ACTIONS, CAMERA_IDS, SPLITS, Take
+from stages.extract.datasets.human36m.protocol import Selection
 from stages.extract.datasets.rows import choose_rows
 
 Float32 = NDArray[np.float32]

@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import DatasetRows, FiledDataset, PictureFiles, picture_sizes
-from stages.extract.datasets.human36m_cameras import find_camera_file, load_cameras
-from stages.extract.datasets.human36m_clips import Clip, Float32, finite, join_clips
-from stages.extract.datasets.human36m_names import Take
-from stages.extract.datasets.human36m_protocol import Selection
+from stages.extract.datasets.human36m.cameras import find_camera_file, load_cameras
+from stages.extract.datasets.human36m.clips import Clip, Float32, finite, join_clips
+from stages.extract.datasets.human36m.names import Take
+from stages.extract.datasets.human36m.protocol import Selection
 from stages.extract.datasets.pickles import load_pickle
 
 Datum = dict[str, Any]
@@ -65,8 +65,8 @@ class Human36mToolbox(FiledDataset):
             subjects: keep only these.
             stride: keep every `stride`-th frame of each clip, 5 for mmpose's 10 fps.
             limit: keep at most this many rows of each split, evenly spaced.
-            protocol: `keep` or `drop-damaged`, see `human36m_protocol`.
-            s11_directions: `drop` or `keep`, see `human36m_protocol`.
+            protocol: `keep` or `drop-damaged`, see `protocol.py`.
+            s11_directions: `drop` or `keep`, see `protocol.py`.
 
         Raises:
             DatasetError: files are missing (all are named), or an option is none.

@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cache.cameras import Camera
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.human36m_metadata import read_metadata
-from stages.extract.datasets.human36m_names import CAMERA_IDS, FPS, SUBJECTS
+from stages.extract.datasets.human36m.metadata import read_metadata
+from stages.extract.datasets.human36m.names import CAMERA_IDS, FPS, SUBJECTS
 from stages.extract.datasets.pickles import load_pickle
 
 CameraKey = tuple[str, str]

@@ -1,0 +1,1 @@
+"""MPI-INF-3DHP in the layouts it is found in: `raw`, `mmpose` and `pstmo`."""
