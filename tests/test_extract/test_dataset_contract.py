@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,19 @@ def root(case: LayoutCase, tmp_path: Path) -> Path:
     return folder
 
 
+def only(wanted: Callable[[LayoutCase], bool]) -> pytest.MarkDecorator:
+    """Runs a test for some of the cases: those to which its sentence applies."""
+    return pytest.mark.parametrize("case", [case for case in CASES if wanted(case)], ids=str)
+
+
+def has_3d(case: LayoutCase) -> bool:
+    return case.tolerance_px is not None
+
+
+def projects(case: LayoutCase) -> bool:
+    return has_3d(case) and case.projects
+
+
 def projection_errors_px(plan: RowPlan) -> NDArray[np.float64]:
     """Distance [N, J] of projected 3D labels from 2D labels; NaN where a joint is not valid."""
     assert plan.joints_3d_mm is not None
@@ -48,22 +62,22 @@ def projection_errors_px(plan: RowPlan) -> NDArray[np.float64]:
     return errors
 
 
+def test_3d_labels_are_there_or_left_out(case: LayoutCase, root: Path) -> None:
+    assert (build(case, root).plan().joints_3d_mm is not None) == has_3d(case)
+
+
+@only(projects)
 def test_labels_project_onto_the_picture(case: LayoutCase, root: Path) -> None:
     plan = build(case, root).plan()
-    if case.tolerance_px is None:
-        assert plan.joints_3d_mm is None
-        return
-    if not case.projects:
-        assert plan.joints_3d_mm is not None
-        pytest.skip("3D labels of another size or without cameras")
     errors = projection_errors_px(plan)
     assert plan.valid.any()
+    assert case.tolerance_px is not None
     assert np.nanmax(errors) <= case.tolerance_px
 
 
+@only(projects)
 def test_projection_notices_a_joint_that_is_off(case: LayoutCase, root: Path) -> None:
-    if case.tolerance_px is None or not case.projects:
-        pytest.skip("no 3D labels that project")
+    assert case.tolerance_px is not None
     plan = build(case, root).plan()
     joints = plan.joints_2d_px.copy()
     row, joint = np.argwhere(plan.valid)[-1]
@@ -71,15 +85,13 @@ def test_projection_notices_a_joint_that_is_off(case: LayoutCase, root: Path) ->
     assert np.nanmax(projection_errors_px(replace(plan, joints_2d_px=joints))) > case.tolerance_px
 
 
+@only(lambda case: case.faces_camera)
 def test_left_joints_are_the_persons_left(case: LayoutCase, root: Path) -> None:
-    if not case.faces_camera:
-        pytest.skip("nobody looks into the camera")
     plan = build(case, root).plan()
     skeleton = get_skeleton(plan.skeleton)
     left, right = list(skeleton.left), list(skeleton.right)
     both = plan.valid[:, left] & plan.valid[:, right]
-    if not both.any():
-        pytest.skip("no labels")
+    assert both.any()
     difference = plan.joints_2d_px[:, left, 0] - plan.joints_2d_px[:, right, 0]
     assert (np.where(both, difference, 0).sum(axis=1) > 0)[both.any(axis=1)].all()
 
@@ -124,20 +136,19 @@ def test_imported_keypoints_have_a_row_for_each_row(case: LayoutCase, root: Path
         assert len(keypoints.points) == len(dataset.plan())
 
 
+@only(lambda case: bool(case.annotations))
 def test_missing_annotations_are_named_together(case: LayoutCase, root: Path) -> None:
     for name in case.annotations:
         (root / name).unlink()
-    if not case.annotations:
-        pytest.skip("needs no annotations")
     with pytest.raises(DatasetError) as caught:
         build(case, root).plan()
     for name in case.annotations:
         assert name in str(caught.value).replace("\\", "/")
 
 
+@only(lambda case: case.picture is not None)
 def test_a_missing_picture_is_a_bad_row_and_not_an_error(case: LayoutCase, root: Path) -> None:
-    if case.picture is None:
-        pytest.skip("rows exist because their pictures do")
+    assert case.picture is not None
     (root / case.picture).unlink()
     dataset = build(case, root)
     assert tuple(dataset.plan().image_size[0]) == (0, 0)
