@@ -19,16 +19,12 @@ elsewhere they are as far apart as a clip is long, and nothing is gained."""
 
 
 class SharedPictures:
-    """`load_image` of a dataset, once per picture that several of the rows show. Thread-safe.
-
-    Only datasets with a method `picture_key(row)` tell which rows share one.
-    """
+    """`load_image` of a dataset, once per picture that several of the rows show. Thread-safe."""
 
     def __init__(self, dataset: Dataset, rows: Iterable[int]) -> None:
         """Count how many of `rows` show each picture."""
         self._dataset = dataset
-        key_of = getattr(dataset, "picture_key", None)
-        keys: dict[int, Hashable] = {} if key_of is None else {row: key_of(row) for row in rows}
+        keys = {row: dataset.picture_key(row) for row in rows}
         times = Counter(keys.values())
         self._keys = {row: key for row, key in keys.items() if times[key] > 1}
         self._start()

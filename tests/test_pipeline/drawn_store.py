@@ -20,13 +20,16 @@ NUM_ROWS = sum(SPLITS.values())
 class Drawn:
     """The pictures of the store that `write_store` makes: red, row 3 cannot be read."""
 
-    name, cpu_bound = "drawn", False
+    name, cpu_bound, box_origin = "drawn", False, None
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
 
     def plan(self) -> RowPlan:
         return build_plan(SPLITS, seed=self._seed)
+
+    def picture_key(self, row: int) -> int:
+        return row
 
     def imported_keypoints(self) -> dict[str, Any]:
         return {}

@@ -35,7 +35,7 @@ def refuse_unfit_boxes(dataset: Dataset, source: BoxSource) -> None:
             "another rule: full takes whole pictures, imported and detector the boxes of a box "
             "file (dataset folder: dataset.options.boxes=FILE)."
         )
-    if source == "detector" and getattr(dataset, "box_origin", None) != "detector":
+    if source == "detector" and dataset.box_origin != "detector":
         raise DatasetError(
             f"Nothing says that a person detector found the boxes of {dataset.name}; set "
             "crop.box_source=imported. Box files of 'posecache find-people' say so in their first "

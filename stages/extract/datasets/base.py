@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Hashable, Mapping
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from cache.imported import ImportedKeypoints
 from cache.plan import RowPlan
 from cache.schema import FrameStatus
+
+BoxOrigin = Literal["detector", "imported"]
 
 
 class DatasetError(ValueError):
@@ -42,6 +44,11 @@ class Dataset(Protocol):
         """True where pictures are computed, not read: only processes overlap that."""
         ...
 
+    @property
+    def box_origin(self) -> BoxOrigin | None:
+        """Who found the boxes that come with the data; None where nothing tells."""
+        ...
+
     def plan(self) -> RowPlan:
         """Return the row table: every row that a cache of this dataset will have, in order."""
         ...
@@ -52,6 +59,10 @@ class Dataset(Protocol):
 
     def load_image(self, row: int) -> NDArray[np.uint8]:
         """Return the picture of `row`, uint8 [H, W, 3] RGB; raises FrameError if it is unusable."""
+        ...
+
+    def picture_key(self, row: int) -> Hashable:
+        """Return what is equal for rows that show the same picture: persons of one frame."""
         ...
 
     def content_identity(self) -> dict[str, Any]:

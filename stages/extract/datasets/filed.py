@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cache.imported import ImportedKeypoints
 from cache.plan import RowPlan
-from stages.extract.datasets.base import DatasetError
+from stages.extract.datasets.base import BoxOrigin, DatasetError
 from stages.extract.datasets.pictures import picture_size, read_picture
 from stages.extract.datasets.videos import VideoPictures, video_info
 
@@ -141,6 +141,11 @@ class FiledDataset(ABC):
     @cached_property
     def _pictures(self) -> PictureFiles:
         return self._rows.pictures
+
+    @property
+    def box_origin(self) -> BoxOrigin | None:
+        """Who found the boxes that come with the data; unknown, unless a subclass knows."""
+        return None
 
     def plan(self) -> RowPlan:
         """Return the row table; picture sizes are (0, 0) where a picture is missing."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cache.plan import IndexColumn, RowPlan
 from cache.skeletons import get_skeleton
 from stages.extract.boxes.files import read_boxes
-from stages.extract.datasets.base import DatasetError
+from stages.extract.datasets.base import BoxOrigin, DatasetError
 from stages.extract.datasets.filed import NO_VIDEO, DatasetRows, FiledDataset, PictureFiles
 from stages.extract.datasets.folder_boxes import PlacedBoxes, place_boxes, unboxed_note
 from stages.extract.datasets.folder_sources import Source, find_sources, natural_key
@@ -80,7 +80,7 @@ class Folder(FiledDataset):
         )
 
     @property
-    def box_origin(self) -> Literal["detector", "imported"] | None:
+    def box_origin(self) -> BoxOrigin | None:
         """Who found the boxes: `detector` where the box file says so; None without boxes."""
         if self._boxes is None:
             return None

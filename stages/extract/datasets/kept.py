@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.imported import ImportedKeypoints
-from cache.plan import RowPlan
 from stages.extract.datasets.base import Dataset
+from stages.extract.datasets.wrapped import WrappedDataset
 
 
-class KeptPictures:
+class KeptPictures(WrappedDataset):
     """A dataset whose pictures are written to `folder` when first asked for and read back later.
 
     For work that looks at every picture many times. A file is renamed into place when complete, so
@@ -24,31 +21,9 @@ class KeptPictures:
     """
 
     def __init__(self, dataset: Dataset, folder: Path) -> None:
-        self._dataset = dataset
+        super().__init__(dataset)
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def name(self) -> str:
-        """Name of the dataset behind."""
-        return self._dataset.name
-
-    @property
-    def cpu_bound(self) -> bool:
-        """As the dataset behind: the first use still computes."""
-        return self._dataset.cpu_bound
-
-    def plan(self) -> RowPlan:
-        """Row table of the dataset behind."""
-        return self._dataset.plan()
-
-    def imported_keypoints(self) -> Mapping[str, ImportedKeypoints]:
-        """Keypoints that come with the dataset behind."""
-        return self._dataset.imported_keypoints()
-
-    def content_identity(self) -> dict[str, Any]:
-        """Identity of the dataset behind."""
-        return self._dataset.content_identity()
 
     def load_image(self, row: int) -> NDArray[np.uint8]:
         """The picture [H, W, 3] RGB of `row`; raises what the dataset behind raises."""

@@ -9,12 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cache.imported import ImportedKeypoints
-from cache.plan import RowPlan
 from stages.extract.datasets.base import Dataset, DatasetError
+from stages.extract.datasets.wrapped import WrappedDataset
 from stages.extract.imports.files import read_entries
 from stages.extract.imports.matching import place, refuse_elsewhere, refuse_missing
 
@@ -37,7 +34,7 @@ class KeypointFile:
     missing: Literal["refuse", "invalid"] = "refuse"
 
 
-class WithKeypoints:
+class WithKeypoints(WrappedDataset):
     """A dataset whose imported keypoints are its own and those of files, by name.
 
     They are part of the content identity. Instances are picklable; a copy reads the files anew if
@@ -55,32 +52,8 @@ class WithKeypoints:
                 raise DatasetError(
                     f"{given.file}: there is no such file. Check dataset.keypoints.{name}.file."
                 )
-        self._dataset = dataset
+        super().__init__(dataset)
         self._files = dict(files)
-
-    @property
-    def name(self) -> str:
-        """Name of the dataset behind."""
-        return self._dataset.name
-
-    @property
-    def cpu_bound(self) -> bool:
-        """As the dataset behind."""
-        return self._dataset.cpu_bound
-
-    @property
-    def box_origin(self) -> str | None:
-        """Who found the boxes of the dataset behind, None where it does not know."""
-        origin: str | None = getattr(self._dataset, "box_origin", None)
-        return origin
-
-    def plan(self) -> RowPlan:
-        """Row table of the dataset behind."""
-        return self._dataset.plan()
-
-    def load_image(self, row: int) -> NDArray[np.uint8]:
-        """The picture [H, W, 3] RGB of `row`; raises what the dataset behind raises."""
-        return self._dataset.load_image(row)
 
     def imported_keypoints(self) -> Mapping[str, ImportedKeypoints]:
         """Keypoints that come with the dataset behind, and those of the files.

@@ -76,6 +76,7 @@ class Synthetic:
     """
 
     cpu_bound = True
+    box_origin = None  # none come along: they follow from the labels
 
     def __init__(
         self,
@@ -170,6 +171,10 @@ class Synthetic:
             image_size=np.full((self._num_rows, 2), self._side, dtype=np.int32),
             cameras=tuple(self._cameras),
         )
+
+    def picture_key(self, row: int) -> int:
+        """Every row has a picture of its own."""
+        return row
 
     def imported_keypoints(self) -> Mapping[str, ImportedKeypoints]:
         """None come with drawn people."""
