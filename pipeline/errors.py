@@ -8,6 +8,7 @@ _CODES_BY_NAME = {
     # A cache of another detector, crop or data, a cache of another format.
     "CacheMismatch": CACHE_MISMATCH,
     "SchemaMismatch": CACHE_MISMATCH,
+    "StoreMismatch": CACHE_MISMATCH,
     "LifterConfigError": USAGE,
     # Everything else that a user, a disk or a dataset can cause.
     "CacheError": DATA,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RunMismatch,
         RunMissing,
         RunWriteError,
+        StoreMismatch,
     )
     from stages.lift.evaluation import Evaluation, evaluate, evaluate_run
     from stages.lift.figures import plot_curves, plot_frames
@@ -43,6 +44,7 @@ __all__ = [
     "RunMismatch",
     "RunMissing",
     "RunWriteError",
+    "StoreMismatch",
     "TrainConfig",
     "TrainProgress",
     "TrainSummary",
@@ -70,6 +72,7 @@ _HOMES = {
         "RunMismatch",
         "RunMissing",
         "RunWriteError",
+        "StoreMismatch",
     ),
     "evaluation": ("Evaluation", "evaluate", "evaluate_run"),
     "figures": ("plot_curves", "plot_frames"),

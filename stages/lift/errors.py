@@ -15,6 +15,10 @@ class RunMismatch(LiftError):
     """A run directory or its weights belong to other data or another configuration."""
 
 
+class StoreMismatch(RunMismatch):
+    """A store is not of the kind that a run was trained on."""
+
+
 class RunMissing(LiftError, FileNotFoundError):
     """A run directory, or a file that a finished run holds, is not there."""
 

@@ -139,7 +139,7 @@ def evaluate_run(
 ) -> dict[str, Evaluation]:
     """Evaluates a trained run on every split asked for and writes its `metrics.json`.
 
-    Returns the evaluations by split. Raises `RunMismatch` if the store is not of the kind that
+    Returns the evaluations by split. Raises `StoreMismatch` if the store is not of the kind that
     the run was trained on, unless the difference is named in `config.allow`; what was allowed is
     written into the metrics.
     """

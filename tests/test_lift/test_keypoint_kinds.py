@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cache import CacheReader, CacheSpec, CacheWriter, ChunkData, LevelSpec, get_skeleton
 from cache.coords import mirror_affine
-from stages.lift import EvaluateConfig, RunMismatch, TrainConfig, evaluate_run, load_run, train
+from stages.lift import EvaluateConfig, StoreMismatch, TrainConfig, evaluate_run, load_run, train
 from stages.lift.config import DataConfig
 from stages.lift.errors import EmptySplit
 from stages.lift.feed.samples import load_samples
@@ -110,13 +110,13 @@ def test_a_run_on_imported_keypoints_refuses_those_of_the_detector(
     store: CacheReader, on_cpn: Path
 ) -> None:
     config = EvaluateConfig(splits=("test",), keypoint_source="detector")
-    with pytest.raises(RunMismatch) as refused:
+    with pytest.raises(StoreMismatch) as refused:
         evaluate_run(on_cpn, store, config)
     message = str(refused.value)
     assert "keypoint source: trained on 'imported:cpn', asked for 'detector'" in message
     assert "skeleton of the keypoints: trained on H36M17, the store has COCO17" in message
     assert "evaluate.allow=[skeleton, keypoints]" in message
-    with pytest.raises(RunMismatch, match="skeleton of the keypoints"):
+    with pytest.raises(StoreMismatch, match="skeleton of the keypoints"):
         evaluate_run(on_cpn, store, config.model_copy(update={"allow": ("keypoints",)}))
     told = config.model_copy(update={"allow": ("keypoints", "skeleton")})
     evaluate_run(on_cpn, store, told)
@@ -128,7 +128,7 @@ def test_a_run_on_imported_keypoints_refuses_those_of_the_detector(
 
 def test_the_same_source_of_another_joint_set_is_refused(tmp_path: Path, on_cpn: Path) -> None:
     other = write_store(tmp_path / "o.zarr", {"imported:cpn": ("COCO17", points_of("COCO17"))})
-    with pytest.raises(RunMismatch, match="trained on H36M17, the store has COCO17") as refused:
+    with pytest.raises(StoreMismatch, match="trained on H36M17, the store has COCO17") as refused:
         load_run(on_cpn).require_fit(other)
     assert "evaluate.allow=[skeleton]" in str(refused.value)
     load_run(on_cpn).require_fit(other, allow=["skeleton"])
@@ -141,7 +141,7 @@ def test_imported_keypoints_without_maps_do_not_depend_on_the_network(
     other = write_store(tmp_path / "other.zarr", sources, weights="xyz")
     load_run(on_cpn).require_fit(other)
     on_detector = trained(store, tmp_path / "run", "detector")
-    with pytest.raises(RunMismatch, match=r"detector\.weights"):
+    with pytest.raises(StoreMismatch, match=r"detector\.weights"):
         load_run(on_detector).require_fit(other)
 
 

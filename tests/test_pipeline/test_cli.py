@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.commands import extract as extract_command
 from pipeline.errors import ConfigError, exit_code
+from stages.lift import RunMismatch, StoreMismatch
 from tests.test_pipeline.commands import CommandLine
 
 COMMON = {"--help", "--set"}
@@ -183,6 +184,11 @@ def test_exit_codes_tell_usage_data_and_mismatch_apart() -> None:
 
     codes = [ConfigError("a"), CacheError("b"), CacheMismatch("c"), KeyError("d")]
     assert [exit_code(error) for error in codes] == [2, 3, 4, 1]
+
+
+def test_a_run_on_a_store_of_another_kind_is_a_cache_mismatch_and_a_locked_run_is_not() -> None:
+    assert exit_code(StoreMismatch("trained on another detector")) == 4
+    assert exit_code(RunMismatch("another process is training in it")) == 3
 
 
 def test_config_show_prints_what_set_changed(posecache: CommandLine) -> None:

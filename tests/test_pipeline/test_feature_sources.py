@@ -122,7 +122,7 @@ def test_a_lifter_learns_from_own_maps_and_imported_keypoints(
     for part in ("keypoints imported:cpn", "features torch-module net.py:build", "boxes gt2d"):
         assert part in line
     refused = posecache("evaluate", run, "--set", "evaluate.keypoint_source=gt")
-    assert refused.code == 3
+    assert refused.code == 4
     assert "trained on 'imported:cpn', asked for 'gt'" in refused.err
 
 

@@ -82,7 +82,7 @@ class LoadedRun:
         keypoint_source: str | None = None,
         allow: Collection[Difference] = (),
     ) -> None:
-        """Raises `RunMismatch` if the store or the keypoints are not of the kind trained on."""
+        """Raises `StoreMismatch` if the store or the keypoints are not of the kind trained on."""
         require_same_kind(
             self.description.trained_on,
             reader,

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from cache import CacheReader, conversion_note
 from cache.fingerprint import diff_identities
 from stages.lift.config import DataConfig, Difference
-from stages.lift.errors import RunMismatch
+from stages.lift.errors import StoreMismatch
 from stages.lift.feed.samples import require_source, store_name
 
 
@@ -74,7 +74,7 @@ def require_same_kind(
     keypoint_source: str,
     allow: Collection[Difference] = (),
 ) -> None:
-    """Raises `RunMismatch` if weights trained on `trained_on` do not fit the store.
+    """Raises `StoreMismatch` if weights trained on `trained_on` do not fit the store.
 
     Compared are the skeleton of the labels, the source and the skeleton of the keypoints, and the
     feature identity (detector, crop, normalisation, precision); a difference named in `allow` is
@@ -110,7 +110,7 @@ def require_same_kind(
         for line in diff_identities(trained_on.feature_identity, dict(reader.feature_identity)):
             found.add("features", f"feature identity: {line}")
     if found.problems:
-        raise RunMismatch(
+        raise StoreMismatch(
             f"The run does not fit {store_name(reader)}:\n  "
             + "\n  ".join(found.problems)
             + "\nUse a store of the same detector and crop, or train on this one."
