@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cache import FrameStatus, RowPlan, project
+from cache import CacheError, FrameStatus, RowPlan, project
 from cache.skeletons import get_skeleton
 from stages.extract.datasets import Dataset, DatasetError, FrameError, build_dataset
 from tests.test_extract.layouts import LayoutCase, all_cases
@@ -144,6 +145,26 @@ def test_missing_annotations_are_named_together(case: LayoutCase, root: Path) ->
         build(case, root).plan()
     for name in case.annotations:
         assert name in str(caught.value).replace("\\", "/")
+
+
+@only(lambda case: bool(case.annotations))
+def test_damaged_annotations_are_refused_by_name_or_read(case: LayoutCase, root: Path) -> None:
+    chance = np.random.default_rng(0)
+    for name in case.annotations:
+        file = root / name
+        whole = file.read_bytes()
+        flipped = np.frombuffer(whole, dtype=np.uint8).copy()
+        flipped[chance.integers(len(whole), size=3)] = chance.integers(256, size=3)
+        for damaged in (b"", whole[: len(whole) // 8], whole[: len(whole) // 2], bytes(flipped)):
+            file.write_bytes(damaged)
+            try:
+                build(case, root).plan()
+            except (DatasetError, CacheError) as error:
+                assert str(error)
+        file.write_bytes(b"")
+        with pytest.raises(DatasetError, match=re.escape(file.name)):
+            build(case, root).plan()
+        file.write_bytes(whole)
 
 
 @only(lambda case: case.picture is not None)

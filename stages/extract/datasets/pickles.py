@@ -1,14 +1,15 @@
-"""Dataset pickles, read without running what they name."""
+"""Dataset pickles and arrays, read without running what they name."""
 
 from __future__ import annotations
 
 import pickle
 import zipfile
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.extract.datasets.base import DatasetError
 
@@ -43,8 +44,8 @@ def load_pickle(path: Path) -> Any:
             return _load(file)
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist; the dataset's layout needs it.") from error
-    except (pickle.UnpicklingError, EOFError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}.") from error
+    except Exception as error:  # a damaged pickle calls what it names with anything
+        raise _unreadable(path, error) from error
 
 
 def load_object_npz(path: Path) -> dict[str, Any]:
@@ -60,8 +61,34 @@ def load_object_npz(path: Path) -> dict[str, Any]:
             }
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist; the dataset's layout needs it.") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DatasetError(f"{path} cannot be read: {error}.") from error
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def load_arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return these arrays of an npz, none of objects; raises DatasetError."""
+    try:
+        # Opened here, since numpy leaves a file open that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names}
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def load_array(path: Path) -> NDArray[Any]:
+    """Return the array of an npy, not of objects; raises DatasetError."""
+    try:
+        with path.open("rb") as file:
+            return np.asarray(np.load(file, allow_pickle=False))
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"{path} cannot be read ({type(error).__name__}: {error}). If it is incomplete or damaged, "
+        "copy or download it again."
+    )
 
 
 def _load_npy(archive: zipfile.ZipFile, name: str) -> Any:

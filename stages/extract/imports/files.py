@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,13 +50,14 @@ def read_entries(path: Path, skeleton: str) -> Entries:
     try:
         if path.suffix == ".json":
             return _from_coco(path, skeleton)
-        if path.suffix == ".npy":
-            return Entries(_checked(path, np.load(path, allow_pickle=False), skeleton), None)
-        with np.load(path, allow_pickle=False) as arrays:
-            return _from_arrays(path, dict(arrays), skeleton)
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if path.suffix == ".npy":
+                return Entries(_checked(path, found, skeleton), None)
+            return _from_arrays(path, dict(found), skeleton)
     except DatasetError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged files make their readers raise anything
         raise DatasetError(
             f"{path} cannot be read as keypoints ({type(error).__name__}: {error})."
         ) from error

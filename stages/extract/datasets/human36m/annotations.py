@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.human36m.names import Take, plain_name, takes_by_name
+from stages.extract.datasets.pickles import load_array, load_arrays
 
 Table = dict[str, NDArray[Any]]
 IMPORTED = "imported/"
@@ -71,13 +72,7 @@ def read_annotations(path: Path, detections: Mapping[str, Path]) -> Table:
     Raises:
         DatasetError: a file does not fit, or its rows are not as many as there are pictures.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            table = {key: archive[key] for key in _KEYS}
-    except (KeyError, ValueError, OSError) as error:
-        raise DatasetError(
-            f"{path} does not hold mmpose's Human3.6M annotations: {error}."
-        ) from error
+    table = load_arrays(path, _KEYS)
     num_rows = len(table["imgname"])
     lengths = {key: len(values) for key, values in table.items()}
     if set(lengths.values()) != {num_rows}:
@@ -97,10 +92,7 @@ def join_tables(tables: Sequence[Table]) -> Table:
 
 
 def _read_detections(path: Path, num_rows: int) -> NDArray[np.float32]:
-    try:
-        points = np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}.") from error
+    points = load_array(path)
     if points.shape != (num_rows, 17, 3):
         raise DatasetError(
             f"{path} must have a row of 17 x, y and score for each of the {num_rows} labels, "

@@ -31,7 +31,8 @@ def read_pose(path: Path, num_coordinates: int) -> NDArray[np.float32]:
     try:
         pose = np.asarray(cdflib.CDF(str(path)).varget("Pose"), dtype=np.float32)
         return pose.reshape(-1, 32, num_coordinates)[:, JOINTS_OF_32]
-    except (OSError, ValueError, IndexError, KeyError) as error:
+    except Exception as error:  # damaged files make cdflib raise anything
         raise DatasetError(
-            f"{path} does not hold Human3.6M's 32 joints of {num_coordinates} coordinates: {error}."
+            f"{path} does not hold Human3.6M's 32 joints of {num_coordinates} coordinates "
+            f"({type(error).__name__}: {error})."
         ) from error

@@ -37,9 +37,15 @@ class Metadata:
 def read_metadata(path: Path) -> Metadata:
     """Return the metadata; raises DatasetError if the file is not Human3.6M's `metadata.xml`."""
     try:
-        root = ET.parse(path).getroot()
-    except (ET.ParseError, OSError) as error:
+        return _parse(path)
+    except (ET.ParseError, OSError, ValueError, IndexError) as error:
+        if isinstance(error, DatasetError):
+            raise
         raise DatasetError(f"{path} cannot be read: {error}.") from error
+
+
+def _parse(path: Path) -> Metadata:
+    root = ET.parse(path).getroot()
     table = [[(cell.text or "").strip() for cell in row] for row in root.findall("mapping/tr")]
     if not table or "S1" not in table[0]:
         raise DatasetError(f"{path} has no table `mapping` of Human3.6M's sequences.")

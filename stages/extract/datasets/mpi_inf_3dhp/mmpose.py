@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cache.cameras import Camera
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import DatasetRows, FiledDataset
 from stages.extract.datasets.mpi_inf_3dhp.facts import SEQUENCES, clip_name, intrinsics_only
 from stages.extract.datasets.mpi_inf_3dhp.rows import Clip, Selection, dataset_rows
-from stages.extract.datasets.pickles import load_pickle
+from stages.extract.datasets.pickles import load_arrays, load_pickle
 
 _NAME = re.compile(
     r"(?P<subject>T?S\d)(?:_(?P<sequence>Seq\d)_Cam(?P<camera>\d+))?_(?P<frame>\d+)\.\w+$"
@@ -105,7 +104,7 @@ class MpiInf3dhpMmpose(FiledDataset):
 
 def _clips(path: Path) -> Iterator[tuple[Clip, str]]:
     """Yield clips in the order of their names, with the key of their camera."""
-    table = _read_annotations(path)
+    table = load_arrays(path, _KEYS)
     names = [str(name) for name in table["imgname"]]
     keys, clip_of_row = np.unique([name.rpartition("_")[0] for name in names], return_inverse=True)
     parsed = [_parse(path, name) for name in names]
@@ -139,16 +138,6 @@ def _parse(path: Path, name: str) -> re.Match[str]:
             f"{path} names a picture {name!r}, not like S1_Seq1_Cam0_000001.jpg or TS1_000001.jpg."
         )
     return match
-
-
-def _read_annotations(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in _KEYS}
-    except (KeyError, ValueError, OSError) as error:
-        raise DatasetError(
-            f"{path} does not hold mmpose's MPI-INF-3DHP annotations: {error}."
-        ) from error
 
 
 def _camera(path: Path, clip: Clip, entry: dict[str, Any]) -> Camera:
