@@ -200,3 +200,45 @@ def test_boxes_count_as_a_detectors_only_where_their_file_says_so(tmp_path: Path
             continue
         with pytest.raises(DatasetError, match=r"set crop\.box_source=imported"):
             refuse_unfit_boxes(dataset, "detector")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_spreadsheets_csv_is_read(tmp_path: Path, encoding: str, separator: str) -> None:
+    lines = ["file, frame,track,x1,y1,x2,y2, score", "wälk.mp4,3,7,1,2,3.5,4,0.25"]
+    path = tmp_path / "a.csv"
+    path.write_bytes("\r\n".join(lines).replace(",", separator).encode(encoding))
+    table = read_boxes(path)
+    assert (table.files, table.frames.tolist(), table.tracks) == (("wälk.mp4",), [3], ("7",))
+    assert (table.boxes_px.tolist(), table.scores.tolist()) == ([[1, 2, 3.5, 4]], [0.25])
+
+
+def test_names_that_look_like_comments_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    write_boxes(path, replace(TABLE, files=("#1.mp4", "# 2.jpg")), "a comment")
+    assert read_boxes(path).files == ("#1.mp4", "# 2.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "file,x1,y1,x2,y2\na.jpg,1,5,1,5,9,5,9,5\n", "line 2: 9 values for 5 columns"),
+        ("a.csv", "file,track_id,x1,y1,x2,y2\na.jpg,7,1,2,3,4\n", "line 2: track_id is none of"),
+        ("a.csv", "file,x1,y1,x2,y2,x1\na.jpg,1,2,3,4,2\n", "a column is there twice"),
+        ("a.json", '[{"file": "a.jpg", "conf": 1, "x1": 1}]', "box 0: conf is none of"),
+        ("a.json", '[{"file": "a", "frame": 1.5, "x1": 1, "y1": 1, "x2": 2, "y2": 2}]', "1.5 is"),
+        ("a.txt", "1,2.5,1,2,3,4,1\n", "line 1: id 2.5; MOT's ids are whole numbers"),
+    ],
+)
+def test_what_would_be_lost_or_misread_is_refused(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        read_boxes(write(tmp_path / name, text))
+
+
+def test_long_ids_stay_apart_and_unknown_ones_are_no_track(tmp_path: Path) -> None:
+    mot = write(tmp_path / "a.txt", "1,1000001,1,2,3,4,1\n1,1000002,1,2,3,4,1\n")
+    assert read_boxes(mot).tracks == ("1000001", "1000002")
+    coco = [{"image_id": 1, "track_id": None, "bbox": [1, 2, 3, 4]}]
+    assert read_boxes(write(tmp_path / "a.json", json.dumps(coco))).tracks == ("",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 from collections import defaultdict
@@ -157,10 +158,8 @@ def test_damaged_annotations_are_refused_by_name_or_read(case: LayoutCase, root:
         flipped[chance.integers(len(whole), size=3)] = chance.integers(256, size=3)
         for damaged in (b"", whole[: len(whole) // 8], whole[: len(whole) // 2], bytes(flipped)):
             file.write_bytes(damaged)
-            try:
+            with contextlib.suppress(DatasetError, CacheError):
                 build(case, root).plan()
-            except (DatasetError, CacheError) as error:
-                assert str(error)
         file.write_bytes(b"")
         with pytest.raises(DatasetError, match=re.escape(file.name)):
             build(case, root).plan()

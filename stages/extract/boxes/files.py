@@ -1,8 +1,9 @@
 """Box files: our own csv and json, COCO's detection results, and MOT Challenge's txt.
 
 The csv has the columns `file,frame,track,x1,y1,x2,y2,score`; `track` and `score` may be missing,
-`frame` is empty for picture files. `file` is the path below the dataset's folder. Lines that start
-with `#` are comments; a first line `# posecache boxes: {...}` says in json who found the boxes.
+`frame` is empty for picture files. `file` is the path below the dataset's folder. Semicolons may
+stand for the commas, as some spreadsheets write. Lines before the columns that start with `#` are
+comments; a first line `# posecache boxes: {...}` says in json who found the boxes.
 A json file is a list of objects with the same keys, or `{"found_by": {...}, "boxes": [...]}`.
 """
 
@@ -32,7 +33,7 @@ def read_boxes(path: Path) -> BoxTable:
         DatasetError: naming the line or entry that cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"Box file {path} cannot be read: {error}.") from error
     readers = {".csv": _read_csv, ".json": _read_json, ".txt": read_mot}
@@ -82,18 +83,38 @@ def _read_csv(text: str, path: Path) -> BoxTable:
             found_by = json.loads(lines[0].removeprefix(_HEADER))
         except json.JSONDecodeError as error:
             raise DatasetError(f"{path}, line 1: the header is not json: {error}.") from error
-    kept = [i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")]
-    reader = csv.DictReader(lines[i] for i in kept)
-    missing = sorted(_NEEDED - set(reader.fieldnames or ()))
+    first = next((i for i, line in enumerate(lines) if _is_content(line)), len(lines))
+    head = lines[first] if first < len(lines) else ""
+    separator = ";" if ";" in head and "," not in head else ","
+    kept = [i for i in range(first, len(lines)) if lines[i].strip()]
+    reader = csv.reader((lines[i] for i in kept), delimiter=separator)
+    columns = [name.strip() for name in next(reader, [])]
+    _check_columns(columns, path)
+    rows = BoxRows()
+    for values in reader:
+        where = f"{path}, line {kept[reader.line_num - 1] + 1}"
+        if len(values) != len(columns):
+            raise DatasetError(
+                f"{where}: {len(values)} values for {len(columns)} columns; numbers have a decimal "
+                "point, and names with commas stand in quotes."
+            )
+        _add(rows, dict(zip(columns, values, strict=True)), where)
+    return rows.table(found_by)
+
+
+def _is_content(line: str) -> bool:
+    return bool(line.strip()) and not line.startswith("#")
+
+
+def _check_columns(columns: list[str], path: Path) -> None:
+    missing = sorted(_NEEDED - set(columns))
     if missing:
         raise DatasetError(
             f"{path}: the columns {', '.join(missing)} are missing; "
             f"the first line must name the columns {','.join(COLUMNS)}."
         )
-    rows = BoxRows()
-    for entry in reader:
-        _add(rows, entry, f"{path}, line {kept[reader.line_num - 1] + 1}")
-    return rows.table(found_by)
+    if len(set(columns)) != len(columns):
+        raise DatasetError(f"{path}: a column is there twice: {','.join(columns)}.")
 
 
 def _read_json(text: str, path: Path) -> BoxTable:
@@ -116,14 +137,23 @@ def _read_json(text: str, path: Path) -> BoxTable:
 
 
 def _add(rows: BoxRows, entry: Mapping[str, Any], where: str) -> None:
+    # A track or score under another name would be lost without a word.
+    unknown = [str(name) for name in entry if name not in COLUMNS]
+    if unknown:
+        raise DatasetError(
+            f"{where}: {', '.join(unknown)} is none of {', '.join(COLUMNS)}; rename or remove it."
+        )
     lacking = [name for name in sorted(_NEEDED) if entry.get(name) in (None, "")]
     if lacking:
         raise DatasetError(f"{where}: no value for {', '.join(lacking)}.")
     frame, score, track = entry.get("frame"), entry.get("score"), entry.get("track")
     try:
         number = PICTURE if frame in (None, "") else int(frame)
-    except ValueError as error:
-        raise DatasetError(f"{where}: frame {frame!r} is not a whole number.") from error
+        is_whole = frame in (None, "") or float(frame) == number
+    except (TypeError, ValueError):
+        is_whole = False
+    if not is_whole:
+        raise DatasetError(f"{where}: frame {frame!r} is not a whole number.")
     if number < 0 and frame not in (None, ""):
         raise DatasetError(f"{where}: frame {frame} is negative; frames count from 0.")
     rows.add(

@@ -26,13 +26,13 @@ def read_coco(
         for number, entry in enumerate(entries):
             if entry.get("category_id", _PERSON) != _PERSON or entry.get("iscrowd"):
                 continue
-            image = entry["image_id"]
+            image, track = entry["image_id"], entry.get("track_id")
             left, top, width, height = entry["bbox"]
             rows.add(
                 f"{path}, box {number}",
                 file=names.get(image, str(image)),
                 frame=PICTURE,
-                track=str(entry.get("track_id", "")),
+                track="" if track is None else str(track),
                 box=(left, top, left + width, top + height),
                 score=entry.get("score", 1.0),
             )
@@ -58,17 +58,20 @@ def read_mot(text: str, path: Path) -> BoxTable:
         try:
             values = [float(value) for value in line.split(",")[:7]]
             frame, track, left, top, width, height = values[:6]
+            number_of_track = int(track)
         except ValueError as error:
             raise DatasetError(
                 f"{where}: not frame,id,left,top,width,height,confidence: {error}."
             ) from error
         if frame < 1 or frame != int(frame):
             raise DatasetError(f"{where}: frame {frame:g}; MOT's frames count from 1.")
+        if track != number_of_track:
+            raise DatasetError(f"{where}: id {track:g}; MOT's ids are whole numbers.")
         rows.add(
             where,
             file="",
             frame=int(frame) - 1,
-            track="" if track < 0 else f"{track:g}",
+            track="" if track < 0 else str(number_of_track),
             box=(left, top, left + width, top + height),
             score=values[6] if len(values) > 6 else 1.0,
         )
