@@ -124,6 +124,12 @@ def _checked(box: NDArray[np.float64], plan: RowPlan, row: int, source: str) -> 
             FrameStatus.BAD_BOX,
             f"Row {row}: the {source} box {box.tolist()} is far larger than its picture.",
         )
+    low, high = np.maximum(box[:2], 0), np.minimum(box[2:], plan.image_size[row][::-1])
+    if picture > 1 and (low >= high).any():
+        raise FrameError(
+            FrameStatus.BAD_BOX,
+            f"Row {row}: the {source} box {box.tolist()} lies outside its picture.",
+        )
     return box
 
 

@@ -74,11 +74,15 @@ def test_box_sources(dataset: Human36m) -> None:
 
 def test_impossible_boxes_are_frame_errors(dataset: Human36m) -> None:
     plan = dataset.plan()
+    assert plan.joints_3d_mm is not None
+    assert plan.boxes_px is not None
     behind = plan.joints_3d_mm.copy()
     behind[0, :, 2] = -10
     cases: list[tuple[RowPlan, str, FrameStatus]] = [
         (replace(plan, joints_3d_mm=behind), "gt3d", FrameStatus.BAD_BOX),
         (replace(plan, boxes_px=None), "imported", FrameStatus.BAD_BOX),
+        (replace(plan, boxes_px=plan.boxes_px + np.float32(500)), "imported", FrameStatus.BAD_BOX),
+        (replace(plan, joints_2d_px=plan.joints_2d_px - 500), "gt2d", FrameStatus.BAD_BOX),
         (replace(plan, valid=np.zeros_like(plan.valid)), "gt2d", FrameStatus.NO_PERSON),
         (replace(plan, image_size=np.zeros_like(plan.image_size)), "full", FrameStatus.BAD_BOX),
     ]
