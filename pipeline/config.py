@@ -33,7 +33,7 @@ class DatasetConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstr
     """Where the frames come from."""
 
     name: str
-    """Adapter of `stages.extract.datasets`: `synthetic`, `human36m`."""
+    """Adapter of `stages.extract.datasets`; docs/datasets.md lists them: `human36m`, `folder`..."""
     label: str | None = None
     """What the store is called after; `None`: the adapter's name."""
     root: Path | None = None

@@ -4,9 +4,8 @@
     <root>/S1/MyPoseFeatures/D2_Positions/Directions 1.54138969.cdf
     <root>/S1/MyPoseFeatures/D3_Positions_mono/Directions 1.54138969.cdf
     <root>/metadata.xml     or another calibration: camera_data.pkl or cameras.pkl
-or
+    or, instead of S1/Videos and S1/MyPoseFeatures:
     <root>/extracted/S1/Videos, Poses_D2_Positions, Poses_D3_Positions_mono
-    <root>/metadata.xml     likewise
 
 Labels are px and mm in the frame of each camera, as the files have them (`D3_Positions_mono`; never
 `D3_Positions_mono_universal`, another skeleton). Files have base names; actions and subactions come
