@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -46,6 +47,38 @@ def test_videos_and_folders_of_pictures_are_sequences_in_natural_order(root: Pat
     assert [source.name for source in sources] == [".", "hall", "out/walk.mp4"]
     assert [source.num_frames for source in sources] == [1, 3, NUM_FRAMES]
     assert sources[1].pictures == ("hall/1.jpg", "hall/2.jpg", "hall/10.jpg")
+
+
+def test_linked_folders_are_read_and_loops_end(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "linked").symlink_to(root / "hall")
+    write_picture(elsewhere / "own" / "1.png", (40, 50), seed=1)
+    (elsewhere / "own" / "loop").symlink_to(elsewhere)
+    sources = find_sources(elsewhere)
+    assert [(source.name, source.num_frames) for source in sources] == [("linked", 3), ("own", 1)]
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = os.scandir
+
+    def scandir(folder: str) -> object:
+        if str(folder).endswith("hall"):
+            raise PermissionError(13, "Permission denied", folder)
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DatasetError, match=r"hall cannot be listed: Permission denied"):
+        find_sources(root)
+
+
+def test_tracks_with_slashes_are_refused_since_clips_would_merge(root: Path) -> None:
+    boxes = write_csv(root, "hall/1.jpg,,a/b,1,1,9,9,1")
+    with pytest.raises(DatasetError, match="track 'a/b' has a slash"):
+        Folder(root, boxes=boxes).plan()
 
 
 def test_names_are_ordered_by_the_value_of_their_numbers() -> None:

@@ -62,6 +62,8 @@ def place_boxes(table: BoxTable, sources: Sequence[Source], file: str) -> Placed
         if untracked:
             raise DatasetError(f"{file}: {untracked} of {len(table)} boxes have no track.")
         track = table.tracks
+        if parted := next((name for name in track if "/" in name), None):
+            raise DatasetError(f"{file}: track {parted!r} has a slash, which parts names of clips.")
     else:
         one_number = source * (frame.max() + 1) + frame
         track = tuple(map(str, number_persons(one_number, table.scores, table.boxes_px)))

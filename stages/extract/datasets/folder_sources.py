@@ -38,10 +38,11 @@ class Source:
 def find_sources(root: Path) -> tuple[Source, ...]:
     """Return what is below `root`, in natural order of names; hidden files are left out.
 
-    Videos are counted by reading all their packets.
+    Linked folders are part of it. Videos are counted by reading all their packets.
 
     Raises:
-        DatasetError: nothing is there, or files that look like videos are none; all are named.
+        DatasetError: nothing is there, a folder cannot be listed, or files that look like videos
+            are none; all are named.
     """
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder; set dataset.root to one.")
@@ -83,8 +84,18 @@ def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
 
 def _folders(root: Path) -> list[tuple[Path, Sequence[str]]]:
     found: list[tuple[Path, Sequence[str]]] = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted((f for f in folders if not f.startswith(".")), key=natural_key)
+    for folder, folders, names in os.walk(root, onerror=_refuse, followlinks=True):
+        # A link to a folder that it is in has no end.
+        here = Path(folder).resolve()
+        above = {here, *here.parents}
+        folders[:] = sorted(
+            (f for f in folders if f[0] != "." and Path(folder, f).resolve() not in above),
+            key=natural_key,
+        )
         visible = [name for name in names if not name.startswith(".")]
         found.append((Path(folder), sorted(visible, key=natural_key)))
     return found
+
+
+def _refuse(error: OSError) -> None:
+    raise DatasetError(f"{error.filename} cannot be listed: {error.strerror}.") from error
