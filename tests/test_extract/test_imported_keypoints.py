@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cache import convert_keypoints, get_skeleton
 from stages.extract.datasets.base import Dataset, DatasetError, FrameError
+from stages.extract.datasets.folder import Folder
 from stages.extract.datasets.human36m.mmpose import Human36m
 from stages.extract.imports import KeypointFile, WithKeypoints
+from stages.extract.imports.order import refuse_other_order
+from tests.test_extract.layouts.people import write_picture
 
 Write = Callable[..., Path]
 
@@ -155,6 +160,62 @@ def test_keypoints_of_other_rows_or_another_frame_are_refused(
     np.save(path, moved)
     with pytest.raises(DatasetError, match="must be px of the whole picture, and of these rows"):
         imported(dataset, path)
+
+
+STANDING_COCO17 = np.array([
+    [50, 10], [52, 8], [48, 8], [55, 10], [45, 10], [62, 25], [38, 25], [68, 45], [32, 45],
+    [70, 63], [30, 63], [57, 65], [43, 65], [58, 90], [42, 90], [58, 115], [42, 115],
+], dtype=np.float32)  # fmt: skip
+
+
+def test_keypoints_in_another_order_of_as_many_joints_are_refused_by_its_name(
+    dataset: Human36m,
+) -> None:
+    plan = dataset.plan()
+    shifts = np.arange(len(plan), dtype=np.float32)[:, None, None]
+    points = np.concatenate([STANDING_COCO17 + shifts, np.ones((len(plan), 17, 1))], axis=-1)
+    labels = convert_keypoints(points[..., :2], "COCO17", "H36M17")
+    plan = replace(plan, joints_2d_px=labels, valid=np.ones_like(plan.valid))
+    there = np.ones(len(plan), dtype=bool)
+    file = Path("cpn.npz")
+    points = points.astype(np.float32)
+    with pytest.raises(DatasetError, match=r"as H36M17 .* as COCO17 only 0%"):
+        refuse_other_order(plan, points, there, "H36M17", file)
+    swapped = points[:, get_skeleton("COCO17").swap]
+    with pytest.raises(DatasetError, match="as left and right exchanged only 0%"):
+        refuse_other_order(plan, swapped, there, "COCO17", file)
+    for fine in (points, points + 4):
+        refuse_other_order(plan, fine, there, "COCO17", file)
+    some = np.arange(len(plan)) % 3 == 0  # a detector takes some for people from behind
+    refuse_other_order(plan, np.where(some[:, None, None], swapped, points), there, "COCO17", file)
+
+
+def test_a_keypoint_file_with_exchanged_sides_is_refused(
+    dataset: Human36m, items: list[str], found: NDArray[np.float32], write: Write
+) -> None:
+    swapped = found[:, get_skeleton("H36M17").swap]
+    with pytest.raises(DatasetError, match="left and right exchanged only"):
+        imported(dataset, write("cpn.npz", items=items, keypoints=swapped))
+
+
+def test_frame_numbers_of_another_folder_are_not_taken_for_a_rows(tmp_path: Path) -> None:
+    for name in ("hall/0001.png", "hall/0002.png"):
+        write_picture(tmp_path / name, (40, 50), seed=1)
+    folder = Folder(tmp_path)
+    path = tmp_path / "results.json"
+
+    def rows(*names: str) -> NDArray[np.float32]:
+        entries = [
+            {"file_name": name, "keypoints": [float(i + 1)] * 51} for i, name in enumerate(names)
+        ]
+        path.write_text(json.dumps(entries))
+        return imported(folder, path, missing="invalid")[:, 0, 0]
+
+    for same in ("hall/0002.jpg", "data/hall/0002.jpg", "0002.jpg", "0002"):
+        assert rows(same).tolist() == [0, 1]
+    assert rows("hall/0001.png", "street/0002.png").tolist() == [1, 0]
+    with pytest.raises(DatasetError, match="none of its 1 names is a row"):
+        rows("street/0001.png")
 
 
 def test_content_identity_follows_the_keypoints_and_not_their_path(

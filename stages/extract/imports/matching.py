@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -77,7 +78,7 @@ def refuse_elsewhere(
     known = np.flatnonzero(there & plan.valid.any(axis=1))
     if not known.size:
         return
-    far = _distances(plan, points, known, skeleton) > _FAR
+    far = distances(plan, points, known, skeleton) > _FAR
     clips = plan.index["clip"].codes[known]
     by_clip = np.bincount(clips, weights=far) > np.bincount(clips) / 2
     words = plan.index["clip"].vocabulary
@@ -91,7 +92,7 @@ def refuse_elsewhere(
         )
 
 
-def _distances(
+def distances(
     plan: RowPlan, points: NDArray[np.float32], rows: NDArray[np.intp], skeleton: str
 ) -> NDArray[np.float64]:
     """Mean distance of found from labelled joints, as a share of the person's size."""
@@ -137,6 +138,8 @@ def _rows_of_names(
         if not exact and not candidates:
             for form in _forms(name):
                 candidates = shorter.get(form, set())
+                if _is_number(form):  # every folder has a frame of that number
+                    candidates = {r for r in candidates if _same_folders(name, items[r])}
                 if candidates:
                     break
         if len(candidates) > 1:
@@ -156,6 +159,18 @@ def _rows_of_names(
         row = int(np.flatnonzero(np.bincount(used) > 1)[0])
         raise DatasetError(f"{path}: several of its names are the row {items[row]!r}.")
     return found
+
+
+def _is_number(form: str) -> bool:
+    """Whether a name without folders only counts frames: `0001`, `frame_0001`."""
+    return re.fullmatch(r"[^\W\d]*[-_]?\d+(\.\w+)?", form) is not None
+
+
+def _same_folders(name: str, item: str) -> bool:
+    """Whether one of two names of a picture has the folders of the other, or fewer of them."""
+    first, second = PurePosixPath(name).parts[:-1], PurePosixPath(item).parts[:-1]
+    shared = min(len(first), len(second))
+    return shared == 0 or first[-shared:] == second[-shared:]
 
 
 def _forms(name: str) -> tuple[str, ...]:
