@@ -20,9 +20,10 @@ from pipeline.cli import app
 from pipeline.config import RunConfig, load_config
 from stages.extract.boxes.people import PeopleConfig
 from stages.extract.crops import BoxSource
-from stages.extract.datasets import DATASETS
+from stages.extract.datasets import DATASETS, build_dataset
 from stages.extract.datasets.mpi_inf_3dhp.facts import CHEST_HIGH_CAMERAS, SEQUENCES
 from stages.extract.datasets.synthetic import Synthetic
+from tests.test_extract.layouts import LayoutCase, all_cases
 from tests.test_extract.presets import read_preset
 from tests.test_scaling.test_documentation import parse
 
@@ -166,6 +167,23 @@ def test_every_dataset_is_in_the_first_table_and_has_a_command() -> None:
     assert sorted(named) == sorted(DATASETS)
     asked = {config_of(words).dataset.name for words in commands() if words[1] == "extract"}
     assert set(DATASETS) - asked == {"synthetic-detector", "studio-detector"}
+
+
+@pytest.mark.parametrize("case", [case for case in all_cases() if not case.label], ids=str)
+def test_what_the_first_table_says_of_labels_is_what_a_plan_has(
+    case: LayoutCase, tmp_path: Path
+) -> None:
+    case.write(tmp_path)
+    plan = build_dataset(case.dataset, root=tmp_path, **case.options).plan()
+    _, rows = next(tables(PAGE))
+    (_, _, in_2d, in_3d, cameras, splits) = next(r for r in rows if f"`{case.dataset}`" in r[0])
+    assert (in_2d != NO_OPTION) == plan.valid.any()
+    assert (in_3d != NO_OPTION) == (plan.joints_3d_mm is not None)
+    assert cameras.startswith("yes") == bool(plan.cameras)
+    assert set(splits.split(", ")) == set(plan.index["split"].words())
+    boxes = next(row for _, all_rows in tables(PAGE) for row in all_rows if row[0] == "`imported`")
+    if case.dataset != "folder":  # which has those of a file
+        assert (f"`{case.dataset}`" in boxes[2]) == (plan.boxes_px is not None)
 
 
 def test_every_dataset_has_a_config_that_loads_and_suits_its_adapter() -> None:
