@@ -10,6 +10,7 @@ import pytest
 
 from cache import FrameStatus
 from stages.extract.datasets import DatasetError, FrameError
+from stages.extract.datasets.human36m.metadata import read_metadata
 from stages.extract.datasets.human36m.videopose3d import Human36mVideoPose3D
 from stages.extract.datasets.pickles import load_object_npz
 from tests.test_extract.layouts.human36m_videopose3d import (
@@ -53,6 +54,11 @@ def test_detections_go_on_with_the_video_and_are_cut(root: Path) -> None:
 def test_fewer_detections_than_labels_end_the_clip(root: Path) -> None:
     world = np.concatenate([SCENE.world_mm()] * 2)  # 8 frames; detections of camera 1 have 6
     rewrite_labels(root, {"S1": {"Photo 1": of_32(world) / 1000}})
+    for path in root.glob("data_2d_*.npz"):
+        content = load_object_npz(path)
+        for points in content["positions_2d"]["S1"]["Photo 1"]:
+            points[NUM_FRAMES:] = points[: len(points) - NUM_FRAMES]
+        np.savez(path, **content)
     lengths = np.bincount(Human36mVideoPose3D(root).plan().index["clip"].codes)
     assert lengths.tolist() == [6, 8, 7, 8]
 
@@ -66,6 +72,18 @@ def test_the_joint_order_of_detections_is_told_by_their_symmetry(root: Path) -> 
     chosen = Human36mVideoPose3D(root, detections=["detectron_pt_coco"])
     assert set(chosen.imported_keypoints()) == {"detectron_pt_coco"}
     assert not Human36mVideoPose3D(root, detections=[]).imported_keypoints()
+
+
+def test_a_calibration_that_puts_people_elsewhere_is_told_by_the_detections(root: Path) -> None:
+    path = root / "metadata.xml"
+    numbers = read_metadata(path).camera_numbers
+    moved = numbers.copy()
+    moved[:264].reshape(-1, 6)[:, 3:] += 1500  # mm
+    text = path.read_text()
+    start, end = text.index("<w0>") + 4, text.index("</w0>")
+    path.write_text(text[:start] + " ".join(map(str, moved)) + text[end:])
+    with pytest.raises(DatasetError, match="2D detections 'cpn_ft_h36m_dbb': its keypoints lie"):
+        Human36mVideoPose3D(root).plan()
 
 
 def test_detections_of_an_unknown_order_are_refused(root: Path) -> None:

@@ -13,8 +13,8 @@ from cache.imported import ImportedKeypoints
 from stages.extract.datasets.base import Dataset, DatasetError
 from stages.extract.datasets.wrapped import WrappedDataset
 from stages.extract.imports.files import read_entries
-from stages.extract.imports.matching import place, refuse_elsewhere, refuse_missing
-from stages.extract.imports.order import refuse_other_order
+from stages.extract.imports.matching import place, refuse_missing
+from stages.extract.imports.order import refuse_misplaced
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -91,7 +91,6 @@ class WithKeypoints(WrappedDataset):
             points, there = place(read_entries(given.file, given.skeleton), items, given.file)
             if given.missing == "refuse":
                 refuse_missing(there, items, given.file, f"dataset.keypoints.{name}")
-            refuse_other_order(plan, points, there, given.skeleton, given.file)
-            refuse_elsewhere(plan, points, there, given.skeleton, given.file)
+            refuse_misplaced(plan, points, given.skeleton, given.file)
             read[name] = ImportedKeypoints(given.skeleton, points)
         return read

@@ -12,7 +12,7 @@ from cache import SkeletonMismatch, convert_keypoints
 from cache.plan import RowPlan
 from cache.skeletons import SKELETONS, get_skeleton
 from stages.extract.datasets.base import DatasetError
-from stages.extract.imports.matching import distances
+from stages.extract.imports.matching import distances, refuse_elsewhere
 
 _MIN_ROWS = 8
 _MAX_ROWS = 512
@@ -21,6 +21,13 @@ _DOUBTFUL = 0.1
 place joints of one name that far apart."""
 _BETTER = 0.5
 _EXCHANGED = "left and right exchanged"
+
+
+def refuse_misplaced(plan: RowPlan, points: NDArray[np.float32], skeleton: str, path: Path) -> None:
+    """Raise DatasetError where keypoints `[N, J, 3]` are in another order or place than labels."""
+    there = np.asarray((points[..., 2] > 0).any(axis=1))
+    refuse_other_order(plan, points, there, skeleton, path)
+    refuse_elsewhere(plan, points, there, skeleton, path)
 
 
 def refuse_other_order(

@@ -22,6 +22,7 @@ from tests.test_extract.layouts.people import Float64
 
 H36M_SYMMETRY = [[4, 5, 6, 11, 12, 13], [1, 2, 3, 14, 15, 16]]
 COCO_SYMMETRY = [[1, 3, 5, 7, 9, 11, 13, 15], [2, 4, 6, 8, 10, 12, 14, 16]]
+H36M_OF_COCO = [10, 10, 10, 10, 10, 11, 14, 12, 15, 13, 16, 4, 1, 5, 2, 6, 3]
 CPN_OFFSET_PX = np.array([3.0, -2.0])
 
 
@@ -42,10 +43,11 @@ def write_detections(
     root: Path, name: str, symmetry: list[list[int]], scenes: tuple[Scene, ...] = SCENES
 ) -> None:
     """Write data_2d_h36m_<name>.npz."""
+    joints = H36M_OF_COCO if symmetry == COCO_SYMMETRY else list(range(17))
     positions: dict[str, dict[str, Any]] = {}
     for scene in scenes:
         positions.setdefault(scene.folder, {})[canonical(scene.base_name)] = [
-            detected(scene, camera).astype(np.float32) for camera in range(4)
+            detected(scene, camera).astype(np.float32)[:, joints] for camera in range(4)
         ]
     metadata = {"layout_name": "any", "num_joints": 17, "keypoints_symmetry": symmetry}
     np.savez_compressed(

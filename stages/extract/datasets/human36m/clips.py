@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from stages.extract.datasets.human36m.cameras import CameraKey
 from stages.extract.datasets.human36m.names import ACTIONS, CAMERA_IDS, SPLITS, Take
 from stages.extract.datasets.human36m.protocol import Selection
 from stages.extract.datasets.rows import choose_rows
+from stages.extract.imports.order import refuse_misplaced
 
 Float32 = NDArray[np.float32]
 
@@ -97,7 +99,7 @@ def join_clips(
         skeletons: joint set of each imported detection.
 
     Raises:
-        DatasetError: there is no clip, or a camera is unknown.
+        DatasetError: there is no clip, a camera is unknown, or detections are not of these frames.
     """
     if not clips:
         raise DatasetError(f"No labelled sequence is left of subjects {selection.subjects}.")
@@ -143,6 +145,9 @@ def join_clips(
         name: ImportedKeypoints(skeleton, np.concatenate([clip.imported[name] for clip in kept]))
         for name, skeleton in (skeletons or {}).items()
     }
+    for name, found in imported.items():
+        # Also tells a wrong calibration, where labels are projected with it.
+        refuse_misplaced(plan, found.points, found.skeleton, Path(f"2D detections {name!r}"))
     return DatasetRows(plan, _pictures(kept), imported)
 
 

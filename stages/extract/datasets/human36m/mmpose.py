@@ -35,6 +35,7 @@ from stages.extract.datasets.human36m.cameras import load_cameras
 from stages.extract.datasets.human36m.names import SPLITS
 from stages.extract.datasets.human36m.protocol import Selection
 from stages.extract.datasets.rows import choose_rows, hold_out
+from stages.extract.imports.order import refuse_misplaced
 
 _BOX_SIDE_PX = 200.0  # the annotations' `scale` counts box sides in units of 200 px
 _NEW_OPTIONS = {"protocol": "keep", "s11_directions": "keep"}
@@ -154,6 +155,8 @@ class Human36m(FiledDataset):
             for key, points in table.items()
             if key.startswith(IMPORTED)
         }
+        for key, found in imported.items():
+            refuse_misplaced(plan, found.points, found.skeleton, Path(f"2D detections {key!r}"))
         return DatasetRows(plan, PictureFiles.from_paths(names), imported)
 
     def _table(self) -> tuple[Table, list[PictureName]]:
