@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -318,8 +319,18 @@ def test_damaged_annotations_are_named(root: Path, name: str, message: str) -> N
 
 def test_boxes_from_3d_stay_within_reach_of_the_person(root: Path) -> None:
     plan = build_dataset(RAW, root=root, cameras=[0], subjects=["TS1"]).plan()
+    plan = replace(plan, image_size=np.full_like(plan.image_size, 2048))
     box = box_for_row(plan, 0, "gt3d")
     assert box[2] - box[0] == pytest.approx(2000 * 1500.172 / mpi_person_mm(1)[14, 2], rel=1e-6)
+
+
+def test_labels_of_unequal_length_are_refused_since_later_ones_would_shift(root: Path) -> None:
+    path = root / "S1" / "Seq1" / "annot.mat"
+    content = {k: v for k, v in scipy.io.loadmat(path).items() if not k.startswith("__")}
+    content["annot3"][0, 0] = content["annot3"].reshape(-1)[0][:-1]
+    scipy.io.savemat(path, content)
+    with pytest.raises(DatasetError, match=r"S1\.Seq1\.Cam0 has \d+ poses in 2D and \d+ in 3D"):
+        build_dataset(RAW, root=root, cameras=[0]).plan()
 
 
 @pytest.mark.parametrize("package", ["h5py", "av"])

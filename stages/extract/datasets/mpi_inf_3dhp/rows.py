@@ -48,6 +48,15 @@ class Clip:
     actions: Sequence[str] | str
     boxes_px: NDArray[np.float32] | None = None
 
+    def __post_init__(self) -> None:
+        parts = [self.joints_2d_px, self.joints_3d_mm, self.pictures, self.actions, self.boxes_px]
+        lengths = {len(part) for part in parts if part is not None and not isinstance(part, str)}
+        if lengths != {len(self.frames)}:
+            raise DatasetError(
+                f"MPI-INF-3DHP's {self.name} has {len(self.joints_2d_px)} poses in 2D and "
+                f"{len(self.joints_3d_mm)} in 3D for {len(self.frames)} frames; they must agree."
+            )
+
 
 @dataclass(frozen=True)
 class Selection:
