@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,7 @@ def test_pstmo_without_cameras_has_no_boxes_from_3d(pstmo: Path) -> None:
         box_for_row(plan, 0, "gt3d")
     assert caught.value.status == FrameStatus.BAD_BOX
     nominal = build_dataset(PSTMO, root=pstmo, cameras=CAMERAS, intrinsics="nominal").plan()
+    nominal = replace(nominal, image_size=np.full_like(nominal.image_size, 2048))
     width = np.diff(box_for_row(nominal, 0, "gt3d")[[0, 2]])[0]
     assert width == pytest.approx(2000 * 1497.693 / mpi_person_mm(0)[14, 2], rel=1e-6)
 
