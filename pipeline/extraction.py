@@ -30,6 +30,7 @@ from pipeline.stores import extracted_store, open_store
 from pipeline.workers import fill_store
 from stages.extract.boxes.rules import box_warning, refuse_unfit_boxes
 from stages.extract.chunks import ChunkPart, ExtractProgress, ExtractSummary
+from stages.extract.crop_fit import crop_warning
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import Dataset
 from stages.extract.jobs import open_job
@@ -92,8 +93,9 @@ def ensure_store(
     detector = build_detector(config.detector, threads=config.extract.threads)
     loaded = time.perf_counter()
     refuse_unfit_boxes(dataset, config.crop.box_source)
-    warning = box_warning(config.crop.box_source)
-    if warning is not None:
+    said = (box_warning(config.crop.box_source), crop_warning(detector, config.crop))
+    warnings = [text for text in said if text is not None]
+    for warning in warnings:
         screen.print(f"warning: {warning}", style="yellow", soft_wrap=True)
     if dry_run:
         plan = plan_extraction(config, dataset, detector, store, part)
@@ -132,7 +134,7 @@ def ensure_store(
     note = {
         **provenance(seconds),
         "dataset": _dataset_note(config),
-        "warnings": [] if warning is None else [warning],
+        "warnings": warnings,
     }
     write_note(store, "provenance", note)
     _say_done(store, summary, part, screen)

@@ -50,8 +50,9 @@ def test_a_dry_run_says_what_an_extraction_costs_and_writes_nothing(
     extract, layout: Path, tmp_path: Path
 ) -> None:
     pictures(layout)[4].unlink()
-    ended = extract("--dry-run", "--set", "crop.box_source=gt3d")
+    ended = extract("--dry-run", "--set", "crop.box_source=gt3d", "--set", "crop.kind=mmpose-udp")
     assert ended.code == 0, ended.err
+    assert "cuts persons out by crop.kind=mmpose instead of mmpose-udp" in ended.out
     assert "3 of 3 chunks (9 of 9 frames)" in ended.out
     assert "they tell a lifter about distance" in ended.out
     assert "keypoints: detector, gt" in ended.out
