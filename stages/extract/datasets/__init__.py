@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 from stages.extract.datasets.base import Dataset, DatasetError, FrameError
+from stages.extract.datasets.options import refuse_unfit_options
 
 __all__ = ["DATASETS", "Dataset", "DatasetError", "FrameError", "build_dataset"]
 
@@ -39,6 +40,7 @@ def build_dataset(name: str, **options: Any) -> Dataset:
     adapter = getattr(importlib.import_module(module), attribute)
     if name.startswith("studio"):
         options = {"name": name, **options}
+    refuse_unfit_options(name, adapter, options)
     try:
         dataset: Dataset = adapter(**options)
     except TypeError as error:
