@@ -238,11 +238,25 @@ def test_a_part_that_cannot_be_built_is_named() -> None:
 
 def test_a_joint_set_of_another_size_than_the_heads_is_refused() -> None:
     config = network_config("rtmpose-t-halpe26")
+    assert joints_of(config, None) == joints_of(config, "HALPE26") == get_skeleton("HALPE26")
+    del config.test_dataloader.dataset["metainfo"]
     with pytest.raises(DetectorError, match="26 joints, but COCO17 has 17"):
         joints_of(config, "COCO17")
     with pytest.raises(DetectorError, match=r"does not tell.*detector\.skeleton"):
         joints_of(config, None)
     assert joints_of(config, "HALPE26") == get_skeleton("HALPE26")
+
+
+def test_another_joint_set_of_as_many_joints_than_the_configs_is_refused() -> None:
+    config = network_config("hrnet-w32")
+    assert joints_of(config, None) == get_skeleton("COCO17")
+    with pytest.raises(DetectorError, match=r"skeleton is H36M17, but .* joint set is COCO17"):
+        joints_of(config, "H36M17")
+    # A data set of the user's own, in COCO's format, with joints of its own.
+    config.test_dataloader.dataset["metainfo"] = {"from_file": "my_joints.py"}
+    with pytest.raises(DetectorError, match=r"does not tell.*detector\.skeleton"):
+        joints_of(config, None)
+    assert joints_of(config, "H36M17") == get_skeleton("H36M17")
 
 
 def test_a_level_of_other_channels_than_its_tap_states_is_refused() -> None:

@@ -19,6 +19,14 @@ _SKELETON_OF_DATASET = {
     "CocoWholeBodyDataset": "WHOLEBODY133",
     "UBody2dDataset": "WHOLEBODY133",
 }
+_SKELETON_OF_METAINFO = {
+    "coco": "COCO17",
+    "coco_wholebody": "WHOLEBODY133",
+    "h36m": "H36M17",
+    "halpe26": "HALPE26",
+    "ubody2d": "WHOLEBODY133",
+}
+"""By the name of the file that a config's `metainfo` names: it overrules the dataset's class."""
 _DEFAULT_PADDING = 1.25  # mmpose's, of GetBBoxCenterScale
 
 
@@ -71,12 +79,15 @@ def joints_of(config: Any, name: str | None) -> Skeleton:
     """Return the joint set `name`, or the one that the config tells.
 
     Raises:
-        DetectorError: it tells none, or the head has another number of joints.
+        DetectorError: it tells none, or another one, or the head has another number of joints.
     """
-    if name is None and config.get("posecache") is not None:
-        name = config.posecache.skeleton
-    if name is None:
-        name = _SKELETON_OF_DATASET.get(_test_data(config).get("type", ""))
+    told = _told_skeleton(config)
+    if name is not None and told is not None and name != told:
+        raise DetectorError(
+            f"detector.skeleton is {name}, but the detector config's joint set is {told}. "
+            "Leave detector.skeleton out, or correct the config."
+        )
+    name = name or told
     if name is None:
         raise DetectorError(
             "The detector config does not tell its joint set; set detector.skeleton."
@@ -89,6 +100,16 @@ def joints_of(config: Any, name: str | None) -> Skeleton:
             "Set detector.skeleton to the joint set it was trained on."
         )
     return skeleton
+
+
+def _told_skeleton(config: Any) -> str | None:
+    if config.get("posecache") is not None:
+        return str(config.posecache.skeleton)
+    data = _test_data(config)
+    metainfo = data.get("metainfo")
+    if metainfo:  # joints of the user's own, unless it is a file that mmpose ships
+        return _SKELETON_OF_METAINFO.get(Path(str(metainfo.get("from_file", ""))).stem)
+    return _SKELETON_OF_DATASET.get(data.get("type", ""))
 
 
 def crop_rule_of(config: Any) -> CropRule:
