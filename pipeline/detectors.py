@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.config import DetectorConfig
 from pipeline.errors import ConfigError
 from pipeline.feature_sources import build_feature_source, is_feature_source
+from pipeline.settings import read_shipped, shipped
 from stages.extract.detectors.base import DetectorError, FrozenDetector, Tap
 
 SHIPPED = Path(__file__).parents[1] / "stages" / "extract" / "detectors" / "shipped"
@@ -18,19 +19,19 @@ def detector_files(config: DetectorConfig) -> tuple[Path, Path]:
     """Return the mmpose config and the weights that `config` names.
 
     Raises:
-        ConfigError: neither a folder nor a config with weights is named.
+        ConfigError: neither a folder nor a config with weights is named, or weights that are
+            published for another detector.
         DetectorError: a named file is not there.
     """
     if config.folder is not None:
-        shipped = config.folder.startswith("shipped:")
-        folder = (
-            SHIPPED / config.folder.removeprefix("shipped:") if shipped else Path(config.folder)
-        )
+        name = config.folder.removeprefix("shipped:")
+        folder = SHIPPED / name if name != config.folder else Path(name)
         network, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
         repair = "Train it: posecache train-detector."
     elif config.config is not None:
         if config.weights is None:
             raise ConfigError(_missing_weights(config))
+        _refuse_weights_of_another(config, config.weights.name)
         network, weights = mmpose_config_file(config.config), config.weights
         repair = "Check detector.config and detector.weights."
     else:
@@ -95,6 +96,19 @@ def require_channels(config: DetectorConfig, detector: FrozenDetector) -> None:
                 f"detector {config.name}: level {tap.name} ({tap.module}) has {level.channels} "
                 f"channels, but its tap states {tap.channels}. Correct detector.taps or "
                 "detector.config."
+            )
+
+
+def _refuse_weights_of_another(config: DetectorConfig, file: str) -> None:
+    """Raise ConfigError for a file that another preset names: its tensors may have equal shapes."""
+    if config.published is None or file == config.published.file:
+        return
+    for name in shipped("detectors"):
+        theirs = read_shipped("detectors", name)["detector"].get("published", {})
+        if theirs.get("file") == file:
+            raise ConfigError(
+                f"detector {config.name}: {file} is published for {name}; the weights of "
+                f"{config.name} are {config.published.file}. Give those, or --detector {name}."
             )
 
 

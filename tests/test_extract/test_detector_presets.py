@@ -269,6 +269,18 @@ def test_a_level_of_other_channels_than_its_tap_states_is_refused() -> None:
         require_channels(stated.model_copy(update={"taps": (wrong, *stated.taps[1:])}), detector)
 
 
+def test_weights_that_are_published_for_another_preset_are_refused_by_its_name() -> None:
+    stated, _ = read_preset("dwpose-m")
+    theirs, _ = read_preset("rtmpose-m-wholebody")
+    assert theirs.published is not None
+    mixed = stated.model_copy(update={"weights": Path("here") / theirs.published.file})
+    with pytest.raises(ConfigError, match="is published for rtmpose-m-wholebody; the weights of"):
+        build_detector(mixed)
+    own = stated.model_copy(update={"weights": Path("here") / "mine.pth"})
+    with pytest.raises(DetectorError, match="no such file"):
+        build_detector(own)
+
+
 def test_without_weights_the_published_file_and_its_page_are_named() -> None:
     stated, _ = read_preset("rtmpose-m")
     with pytest.raises(ConfigError) as error:
