@@ -16,7 +16,7 @@ from cache import RowPlan
 from cache.storage import is_url
 from pipeline.bad_frame_list import missing_pictures
 from pipeline.config import RunConfig
-from pipeline.store_tables import size_text
+from pipeline.store_tables import counts_text, size_text
 from pipeline.workers import num_workers
 from stages.extract.chunks import ChunkPart, ChunkPlan
 from stages.extract.content import run_chunk
@@ -69,6 +69,7 @@ class ExtractPlan:
     num_chunks_done: int
     num_chunks_todo: int
     num_rows_todo: int
+    rows_by_split: dict[str, int]
     views: tuple[str, ...]
     row_bytes: int
     total_bytes: int
@@ -120,6 +121,7 @@ def plan_extraction(
         num_chunks_done=chunks.num_done,
         num_chunks_todo=len(chunks.missing),
         num_rows_todo=len(todo),
+        rows_by_split=_rows_by_split(rows),
         views=spec.views,
         row_bytes=chunks.row_bytes,
         total_bytes=chunks.row_bytes * chunks.num_rows,
@@ -165,6 +167,7 @@ def say_plan(plan: ExtractPlan, screen: Console) -> None:
         f"  size: {size_text(plan.row_bytes)} per frame ({' + '.join(plan.views)}), "
         f"{size_text(plan.todo_bytes)} to write, {size_text(plan.total_bytes)} in all"
         + ("" if plan.free_bytes is None else f", {size_text(plan.free_bytes)} free"),
+        f"  splits: {counts_text(plan.rows_by_split)}",
         f"  boxes: {plan.box_source}, {plan.box_note}",
         f"  keypoints: {', '.join(plan.keypoint_sources)}",
     ]
@@ -218,6 +221,13 @@ def _seconds(
     run_chunk(frames, detector, plan, lenient, dataset.imported_keypoints())
     ended = time.perf_counter()
     return (loaded - start) / len(rows), (ended - loaded) / len(rows)
+
+
+def _rows_by_split(plan: RowPlan) -> dict[str, int]:
+    """Return the rows of every split, also of those that have none."""
+    column = plan.index["split"]
+    counts = np.bincount(column.codes, minlength=len(column.vocabulary or ()))
+    return dict(zip(column.vocabulary or (), counts.tolist(), strict=True))
 
 
 def _rows_of(chunks: ChunkPlan, shard_rows: int) -> np.ndarray[Any, np.dtype[np.intp]]:

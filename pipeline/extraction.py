@@ -34,6 +34,7 @@ from stages.extract.crop_fit import crop_warning
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import Dataset
 from stages.extract.jobs import open_job
+from stages.extract.keypoint_fit import keypoint_warning
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,11 @@ def ensure_store(
     detector = build_detector(config.detector, threads=config.extract.threads)
     loaded = time.perf_counter()
     refuse_unfit_boxes(dataset, config.crop.box_source)
-    said = (box_warning(config.crop.box_source), crop_warning(detector, config.crop))
+    said = (
+        box_warning(config.crop.box_source),
+        crop_warning(detector, config.crop),
+        keypoint_warning(detector, dataset.plan()),
+    )
     warnings = [text for text in said if text is not None]
     for warning in warnings:
         screen.print(f"warning: {warning}", style="yellow", soft_wrap=True)

@@ -15,6 +15,7 @@ from stages.extract.datasets import DatasetError, FrameError, build_dataset
 from stages.extract.datasets.mpi_inf_3dhp.facts import MPI17_OF_28, SEQUENCES
 from stages.extract.datasets.mpi_inf_3dhp.files import read_calibration
 from stages.extract.datasets.pictures import read_picture
+from tests.test_extract.layouts import LayoutCase, all_cases
 from tests.test_extract.layouts.mpi_people import (
     JOINTS_17,
     JOINTS_28,
@@ -340,3 +341,21 @@ def test_a_package_that_is_missing_is_named_with_its_command(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DatasetError, match=f"pip install .* {package}"):
         build_dataset(RAW, root=root, cameras=[0]).plan()
+
+
+@pytest.mark.parametrize("case", [c for c in all_cases() if c.dataset.startswith("mpi")], ids=str)
+def test_labels_come_in_human36ms_order_when_asked(case: LayoutCase, tmp_path: Path) -> None:
+    case.write(tmp_path)
+    own = build_dataset(case.dataset, root=tmp_path, **case.options)
+    turned = build_dataset(case.dataset, root=tmp_path, **case.options, skeleton="H36M17")
+    order = [14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4]
+    assert own.plan().skeleton == "MPI17"
+    assert turned.plan().skeleton == "H36M17"
+    for name in ("joints_2d_px", "joints_3d_mm", "valid"):
+        np.testing.assert_array_equal(
+            getattr(turned.plan(), name), getattr(own.plan(), name)[:, order]
+        )
+    assert any("MPI17 as H36M17" in note for note in turned.content_identity()["notes"])
+    assert turned.content_identity() != own.content_identity()
+    with pytest.raises(DatasetError, match="skeleton is one of"):
+        build_dataset(case.dataset, root=tmp_path, **case.options, skeleton="COCO17").plan()

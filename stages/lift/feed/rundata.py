@@ -12,7 +12,7 @@ from stages.lift.config import TrainConfig
 from stages.lift.errors import EmptySplit, LiftError
 from stages.lift.feed.batches import LiftData
 from stages.lift.feed.residency import Placement, place_maps
-from stages.lift.feed.samples import splits_of
+from stages.lift.feed.samples import require_3d_labels, splits_of
 from stages.lift.processes.world import ALONE, World
 
 
@@ -78,7 +78,8 @@ def open_data(
 
 
 def check_splits(config: TrainConfig, reader: CacheReader) -> None:
-    """Raises `LiftError` for a test split, `EmptySplit` if there is none to choose on."""
+    """Raises `LiftError` for a test split or no 3D labels, `EmptySplit` if nothing to choose on."""
+    require_3d_labels(reader)
     data, present = config.data, splits_of(reader)
     for name in (data.train_split, data.validation_split):
         if name.startswith("test"):

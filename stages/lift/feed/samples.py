@@ -59,11 +59,7 @@ def load_samples(
     store does not hold or for keypoints that are not finite.
     """
     require_source(reader, config.keypoint_source)
-    if not reader.has_label("joints_3d_mm"):
-        raise LiftError(
-            f"{store_name(reader)} has no 3D labels, so nothing can be trained or evaluated on it;"
-            " 'posecache predict' lifts such data with a trained run."
-        )
+    require_3d_labels(reader)
     if flipped and "flipped" not in reader.views:
         raise LiftError(
             f"{store_name(reader)} holds the views {', '.join(reader.views)}, but flip augmentation"
@@ -181,6 +177,15 @@ def _absent_keypoints(
     # Of a joint that is a mean, each part must be there.
     needed = convert_keypoints(unset, reader.source_skeleton(source), reader.label_skeleton)
     return none, np.asarray(~none & (needed[..., 0] > 0).any(axis=1))
+
+
+def require_3d_labels(reader: CacheReader) -> None:
+    """Raises `LiftError` for a store of pictures without 3D labels."""
+    if not reader.has_label("joints_3d_mm"):
+        raise LiftError(
+            f"{store_name(reader)} has no 3D labels, so nothing can be trained or evaluated on it."
+            " Use a store of a dataset with 3D labels."
+        )
 
 
 def require_source(reader: CacheReader, source: str) -> None:

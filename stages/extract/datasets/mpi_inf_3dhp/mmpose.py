@@ -24,7 +24,7 @@ from cache.cameras import Camera
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import DatasetRows, FiledDataset
 from stages.extract.datasets.mpi_inf_3dhp.facts import SEQUENCES, clip_name, intrinsics_only
-from stages.extract.datasets.mpi_inf_3dhp.rows import Clip, Selection, dataset_rows
+from stages.extract.datasets.mpi_inf_3dhp.rows import Clip, Joints, Selection, dataset_rows
 from stages.extract.datasets.pickles import load_arrays, load_pickle
 
 _NAME = re.compile(
@@ -48,6 +48,7 @@ class MpiInf3dhpMmpose(FiledDataset):
         root: str | Path,
         *,
         name: str = "mpi-inf-3dhp-mmpose",
+        skeleton: Joints = "MPI17",
         validation_subjects: Sequence[str] = ("S8",),
         subjects: Sequence[str] | None = None,
         stride: int = 1,
@@ -58,6 +59,8 @@ class MpiInf3dhpMmpose(FiledDataset):
         Args:
             root: folder of `annotations/` and `images/`.
             name: under which stores and tables list it.
+            skeleton: `MPI17`, or `H36M17`: the same joints in Human3.6M's order, so that joints of
+                COCO detectors can be converted to it.
             validation_subjects: training subjects that become the split `validation`.
             subjects: keep only these, `S1` to `S8` and `TS1` to `TS6`.
             stride: keep every `stride`-th labelled frame of each clip.
@@ -71,12 +74,13 @@ class MpiInf3dhpMmpose(FiledDataset):
             (folder / "mpi_inf_3dhp_train.npz", folder / "cameras_train.pkl"),
             (folder / "mpi_inf_3dhp_test_valid.npz", folder / "cameras_test.pkl"),
         )
+        self._skeleton: Joints = skeleton
         self._selection = Selection.of(validation_subjects, subjects, stride, limit)
         super().__init__(
             root,
             name=name,
             annotations=[path for part in self._parts for path in part],
-            options=self._selection.options(),
+            options={"skeleton": skeleton, **self._selection.options()},
             pictures_root=Path(root) / "images",
         )
 
@@ -96,6 +100,7 @@ class MpiInf3dhpMmpose(FiledDataset):
         return dataset_rows(
             clips,
             self._selection,
+            skeleton=self._skeleton,
             cameras=cameras,
             source=str(self._root),
             notes=(_NOTE,) if has_test else (),

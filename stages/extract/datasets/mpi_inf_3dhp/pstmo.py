@@ -33,6 +33,7 @@ from stages.extract.datasets.mpi_inf_3dhp.facts import (
 from stages.extract.datasets.mpi_inf_3dhp.rows import (
     UNIVERSAL_NOTE,
     Clip,
+    Joints,
     Selection,
     dataset_rows,
 )
@@ -61,6 +62,7 @@ class MpiInf3dhpPstmo(FiledDataset):
         name: str = "mpi-inf-3dhp-pstmo",
         cameras: Sequence[int] = CHEST_HIGH_CAMERAS,
         intrinsics: Intrinsics = "none",
+        skeleton: Joints = "MPI17",
         validation_subjects: Sequence[str] = ("S8",),
         subjects: Sequence[str] | None = None,
         stride: int = 1,
@@ -74,6 +76,8 @@ class MpiInf3dhpPstmo(FiledDataset):
             cameras: numbers of the training cameras.
             intrinsics: the files have none; `nominal` takes those that the published pictures
                 were cropped with, which boxes from 3D labels (gt3d) need.
+            skeleton: `MPI17`, or `H36M17`: the same joints in Human3.6M's order, so that joints of
+                COCO detectors can be converted to it.
             validation_subjects: training subjects that become the split `validation`.
             subjects: keep only these, `S1` to `S8` and `TS1` to `TS6`.
             stride: keep every `stride`-th labelled frame of each clip.
@@ -87,6 +91,7 @@ class MpiInf3dhpPstmo(FiledDataset):
         self._train_file = Path(root) / "data_train_3dhp.npz"
         self._test_file = Path(root) / "data_test_3dhp.npz"
         self._cameras, self._intrinsics = tuple(sorted(set(cameras))), intrinsics
+        self._skeleton: Joints = skeleton
         self._selection = Selection.of(validation_subjects, subjects, stride, limit)
         super().__init__(
             root,
@@ -95,6 +100,7 @@ class MpiInf3dhpPstmo(FiledDataset):
             options={
                 "cameras": list(self._cameras),
                 "intrinsics": intrinsics,
+                "skeleton": skeleton,
                 **self._selection.options(),
             },
             pictures_root=Path(root) / "images",
@@ -121,6 +127,7 @@ class MpiInf3dhpPstmo(FiledDataset):
         return dataset_rows(
             clips,
             self._selection,
+            skeleton=self._skeleton,
             cameras=cameras,
             source=str(self._root),
             notes=(UNIVERSAL_NOTE, _NOMINAL_NOTE) if cameras else (UNIVERSAL_NOTE,),

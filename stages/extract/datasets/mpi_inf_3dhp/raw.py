@@ -38,6 +38,7 @@ from stages.extract.datasets.mpi_inf_3dhp.files import (
 from stages.extract.datasets.mpi_inf_3dhp.rows import (
     UNIVERSAL_NOTE,
     Clip,
+    Joints,
     Selection,
     dataset_rows,
 )
@@ -66,6 +67,7 @@ class MpiInf3dhp(FiledDataset):
         cameras: Sequence[int] = CHEST_HIGH_CAMERAS,
         outdoor_camera: OutdoorCamera = "calibration",
         picture_pattern: str | None = None,
+        skeleton: Joints = "MPI17",
         validation_subjects: Sequence[str] = ("S8",),
         subjects: Sequence[str] | None = None,
         stride: int = 1,
@@ -83,6 +85,8 @@ class MpiInf3dhp(FiledDataset):
             picture_pattern: where training pictures lie that were taken out of the videos, below
                 a sequence's folder, `imageFrames/video_{camera}/frame_{frame:06d}.jpg` for
                 example; frames count from 1. None reads the videos.
+            skeleton: `MPI17`, or `H36M17`: the same joints in Human3.6M's order, so that joints of
+                COCO detectors can be converted to it.
             validation_subjects: training subjects that become the split `validation`.
             subjects: keep only these, `S1` to `S8` and `TS1` to `TS6`; each must be there.
             stride: keep every `stride`-th labelled frame of each clip.
@@ -99,6 +103,7 @@ class MpiInf3dhp(FiledDataset):
         self._labels, self._outdoor_camera = labels, outdoor_camera
         self._cameras = tuple(sorted(set(cameras)))
         self._picture_pattern = picture_pattern
+        self._skeleton: Joints = skeleton
         self._selection = Selection.of(validation_subjects, subjects, stride, limit)
         self._sequences = [key for key in SEQUENCES if self._wants(Path(root) / key[0])]
         self._tests = [
@@ -118,6 +123,7 @@ class MpiInf3dhp(FiledDataset):
                 "cameras": list(self._cameras),
                 "outdoor_camera": outdoor_camera,
                 "picture_pattern": picture_pattern,
+                "skeleton": skeleton,
                 **self._selection.options(),
             },
         )
@@ -144,7 +150,12 @@ class MpiInf3dhp(FiledDataset):
             (_TEST_NOTE,) if self._tests else ()
         )
         return dataset_rows(
-            clips, self._selection, cameras=cameras, source=str(self._root), notes=notes
+            clips,
+            self._selection,
+            cameras=cameras,
+            source=str(self._root),
+            skeleton=self._skeleton,
+            notes=notes,
         )
 
     def _read_sequence(self, subject: str, sequence: str) -> tuple[list[Clip], dict[str, Camera]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache.cameras import Camera
+from cache.conversions import conversion_note, convert_keypoints
 from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.filed import NO_VIDEO, DatasetRows, PictureFiles
@@ -17,6 +18,9 @@ from stages.extract.datasets.mpi_inf_3dhp.facts import TEST_SUBJECTS, TRAIN_SUBJ
 from stages.extract.datasets.rows import choose_rows
 
 SPLITS = ("train", "validation", "test")
+Joints = Literal["MPI17", "H36M17"]
+"""`MPI17` as published; `H36M17` are the same joints in Human3.6M's order, to which those of COCO
+detectors can be converted."""
 
 UNIVERSAL_NOTE = (
     "The 3D labels are univ_annot3, every person scaled to one height: they do not project onto "
@@ -128,6 +132,7 @@ def dataset_rows(
     *,
     cameras: Mapping[str, Camera],
     source: str,
+    skeleton: Joints,
     notes: tuple[str, ...] = (),
 ) -> DatasetRows:
     """Return the rows of clips of a selection's subjects; picture sizes stay (0, 0).
@@ -137,11 +142,14 @@ def dataset_rows(
         selection: what to keep.
         cameras: by clip name; none at all where the files have no calibration.
         source: names the files in errors.
+        skeleton: joint set of the rows.
         notes: of the labels.
 
     Raises:
-        DatasetError: no row is left.
+        DatasetError: no row is left, or a joint set is not one of `Joints`.
     """
+    if skeleton not in get_args(Joints):
+        raise DatasetError(f"skeleton is one of {get_args(Joints)}, got {skeleton!r}.")
     clips = [clip for clip in clips if selection.has(clip.subject) and len(clip.frames)]
     if not clips:
         raise DatasetError(f"{source}: subjects {selection.subjects} leave no labelled frame.")
@@ -152,10 +160,15 @@ def dataset_rows(
         for name in ("joints_2d_px", "joints_3d_mm")
     )
     valid = np.isfinite(joints_2d).all(axis=-1) & np.isfinite(joints_3d).all(axis=-1)
+    if skeleton == "H36M17":
+        parts = (np.nan_to_num(joints_2d), np.nan_to_num(joints_3d), valid[..., None].astype(float))
+        joints_2d, joints_3d, found = (convert_keypoints(p, "MPI17", skeleton) for p in parts)
+        valid = found[..., 0] > 0
+        notes += (f"The labels are {conversion_note('MPI17', skeleton)}.",)
     boxes = [clip.boxes_px for clip in clips if clip.boxes_px is not None]
     paths, numbers = _pictures(clips, order)
     plan = RowPlan(
-        skeleton="MPI17",
+        skeleton=skeleton,
         joints_2d_px=np.where(valid[..., None], joints_2d, 0),
         joints_3d_mm=np.where(valid[..., None], joints_3d, 0),
         valid=valid,
