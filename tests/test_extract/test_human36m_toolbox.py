@@ -114,6 +114,16 @@ def test_cpn_in_some_labels_only_is_refused(key: str, root: Path) -> None:
         Human36mToolbox(root).plan()
 
 
+@pytest.mark.parametrize("key", ["subject", "action", "camera_id"])
+def test_a_clip_of_several_cameras_or_sequences_is_refused(key: str, root: Path) -> None:
+    path = root / "h36m_train.pkl"
+    labels = pickle.loads(path.read_bytes())
+    labels[0][key] = {"subject": 5, "action": 3, "camera_id": 3}[key]
+    path.write_bytes(pickle.dumps(labels, protocol=2))
+    with pytest.raises(DatasetError, match="of several sequences or cameras"):
+        Human36mToolbox(root).plan()
+
+
 def test_labels_of_another_form_are_refused(root: Path) -> None:
     change_labels(root, lambda entry: [entry.pop("box"), entry.pop("joints_2d_gt")])
     with pytest.raises(DatasetError, match="entry 0 lacks box, joints_2d_gt"):

@@ -105,6 +105,12 @@ class Human36mToolbox(FiledDataset):
         return [self._clip(name, list(group)) for name, group in groupby(data, key=_clip_name)]
 
     def _clip(self, name: str, data: Sequence[Datum]) -> Clip:
+        owners = {(_take(datum), int(datum["camera_id"])) for datum in data}
+        if len(owners) > 1:
+            raise DatasetError(
+                f"{self._root}: labels of {name} say that it is of several sequences or cameras: "
+                f"{sorted(owners)[:2]}. Make the label files anew."
+            )
         pictures = tuple(str(datum["image"]) for datum in data)
         sizes = picture_sizes(self._pictures_root, PictureFiles.from_paths(pictures))
         assumed = _fill_in(sizes)
