@@ -49,6 +49,20 @@ def test_labels_are_metres_and_cameras_map_to_the_world(root: Path) -> None:
     np.testing.assert_allclose(plan.joints_3d_mm[:NUM_FRAMES], seen, atol=1e-2)
 
 
+@pytest.mark.parametrize("key", ["part", "S"])
+def test_labels_that_are_not_finite_are_not_valid(root: Path, key: str) -> None:
+    def lose(arrays: dict[str, NDArray[Any]]) -> None:
+        arrays[key][1, 3, 0] = np.nan
+
+    path = root / "annotation_body3d" / "fps50" / "h36m_train.npz"
+    change_npz(path, lose)
+    lost = Human36m(root, fps=50).plan()
+    with np.load(path) as archive:
+        row = lost.index["item"].words().index(str(archive["imgname"][1]))
+    assert not lost.valid[row, 3]
+    assert lost.valid.sum() == lost.valid.size - 1
+
+
 def test_the_rate_picks_the_annotations(root: Path) -> None:
     with pytest.raises(DatasetError, match=r"fps10/h36m_train\.npz"):
         Human36m(root)

@@ -32,6 +32,7 @@ from stages.extract.datasets.human36m.annotations import (
     read_annotations,
 )
 from stages.extract.datasets.human36m.cameras import load_cameras
+from stages.extract.datasets.human36m.clips import finite
 from stages.extract.datasets.human36m.names import SPLITS
 from stages.extract.datasets.human36m.protocol import Selection
 from stages.extract.datasets.rows import choose_rows, hold_out
@@ -123,12 +124,15 @@ class Human36m(FiledDataset):
         cameras = tuple(known[key] for key in camera_keys)
         positions = {key: i for i, key in enumerate(camera_keys)}
         keypoints, joints = table["part"], table["S"]
+        joints_2d_px = keypoints[..., :2].astype(np.float32)
+        joints_3d_mm = (joints[..., :3] * 1000.0).astype(np.float32)
+        there = finite(joints_2d_px, joints_3d_mm)
         half_side = table["scale"][:, None] * _BOX_SIDE_PX / 2
         plan = RowPlan(
             skeleton="H36M17",
-            joints_2d_px=keypoints[..., :2].astype(np.float32),
-            joints_3d_mm=(joints[..., :3] * 1000.0).astype(np.float32),
-            valid=(keypoints[..., 2] > 0) & (joints[..., 3] > 0),
+            joints_2d_px=joints_2d_px,
+            joints_3d_mm=joints_3d_mm,
+            valid=there & (keypoints[..., 2] > 0) & (joints[..., 3] > 0),
             visible=None,
             index={
                 "split": IndexColumn(table["split"].astype(np.int32), SPLITS),
