@@ -232,3 +232,13 @@ def test_stride_and_limit_thin_every_clip_and_split(
     assert all(np.diff(thinned.index["frame"].codes[i : i + 2]) != 1 for i in range(len(clips) - 1))
     limited = build_dataset(name, root=root, limit=1, **options).plan()
     assert limited.index["split"].words() == ["train", "validation", "test"]
+
+
+@pytest.mark.parametrize("key", ["S", "part", "scale", "center"])
+def test_mmposes_labels_must_be_as_many_as_its_pictures(mmpose: Path, key: str) -> None:
+    path = mmpose / "annotations" / "mpi_inf_3dhp_train.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez(path, **{**arrays, key: np.concatenate([arrays[key], arrays[key][:1]])})
+    with pytest.raises(DatasetError, match="labels and pictures are not as many"):
+        build_dataset(MMPOSE, root=mmpose).plan()

@@ -110,6 +110,9 @@ class MpiInf3dhpMmpose(FiledDataset):
 def _clips(path: Path) -> Iterator[tuple[Clip, str]]:
     """Yield clips in the order of their names, with the key of their camera."""
     table = load_arrays(path, _KEYS)
+    lengths = {key: len(values) for key, values in table.items()}
+    if len(set(lengths.values())) > 1:
+        raise DatasetError(f"{path}: labels and pictures are not as many: {lengths}.")
     names = [str(name) for name in table["imgname"]]
     keys, clip_of_row = np.unique([name.rpartition("_")[0] for name in names], return_inverse=True)
     parsed = [_parse(path, name) for name in names]
