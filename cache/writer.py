@@ -261,5 +261,6 @@ def _refuse_other(location: str, stored: StoreHeader, asked: StoreHeader) -> Non
         raise CacheMismatch(
             f"{location} was written with other settings:\n  "
             + "\n  ".join(differing)
-            + "\nExtract into another store, or delete this one first"
+            + "\nExtract into a store of another name (dataset.label) or place (data_root), or "
+            "delete this one first"
         )

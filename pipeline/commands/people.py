@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.config import load_config
 from pipeline.console import Meter, console, print_json
-from pipeline.errors import Stopped
+from pipeline.errors import Stopped, UnwritableTarget
 from pipeline.interruption import Interruption
 from pipeline.people import build_person_detector
 from pipeline.runs import writable_folder
@@ -28,6 +28,11 @@ def run_find_people(folder: Path, *, out: Path, sets: Sequence[str], as_json: bo
     """Write the box file of a folder and a picture of it, or go on where it was stopped."""
     config = load_config(sets=sets).people
     screen = console(quiet=as_json)
+    if out.absolute().resolve().is_relative_to(folder.resolve()):
+        raise UnwritableTarget(
+            f"{out} is inside {folder}, where the picture beside it would become one of the "
+            "dataset. Give --out a place outside."
+        )
     sources = find_sources(folder)
     detector = build_person_detector(config)
     writable_folder(out.absolute().parent, "out")

@@ -174,3 +174,11 @@ def test_the_box_rule_of_a_store_says_that_a_detector_found_the_people(
     ended = posecache("extract", *store, "-s", "crop.box_source=detector", "--dry-run")
     assert ended.code == 3
     assert "folder has no boxes" in ended.err
+
+
+def test_boxes_are_not_written_among_the_pictures(folder: Path, posecache: CommandLine) -> None:
+    ended = posecache("find-people", str(folder), "--out", str(folder / "p.csv"), "-s", DETECTOR)
+    assert ended.code == 3
+    assert "Give --out a place outside" in ended.err
+    assert not (folder / "p.csv").exists()
+    assert not calls
