@@ -35,6 +35,7 @@ from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import Dataset
 from stages.extract.jobs import open_job
 from stages.extract.keypoint_fit import keypoint_warning
+from stages.extract.picture_fit import picture_warning
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def ensure_store(
         box_warning(config.crop.box_source),
         crop_warning(detector, config.crop),
         keypoint_warning(detector, dataset.plan()),
+        picture_warning(dataset.plan()),
     )
     warnings = [text for text in said if text is not None]
     for warning in warnings:
