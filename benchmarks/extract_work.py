@@ -21,14 +21,14 @@ from pipeline.workers import fill_store
 from stages.extract.chunks import ExtractConfig, extract, open_job, run_chunk
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.folder import Folder
-from stages.extract.detectors.mmpose_config import load_config
-from stages.extract.detectors.mmpose_network import build_pose_estimator
-from stages.extract.detectors.mmpose_topdown import MmposeTopdown
+from stages.extract.detectors.mmpose.config import load_config
+from stages.extract.detectors.mmpose.network import build_pose_estimator
+from stages.extract.detectors.mmpose.topdown import MmposeTopdown
 from stages.extract.detectors.network import Precision
 from stages.extract.detectors.placeholders import placeholders
 from stages.extract.frames import FrameTask
 from stages.extract.loading import Loader
-from stages.extract.training_state import save_weights
+from stages.extract.training.state import save_weights
 
 HRNET = "mmpose:body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e_coco-256x192.py"
 INPUT_SIZE = (256, 192)

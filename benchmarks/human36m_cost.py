@@ -22,8 +22,8 @@ from cache.plan import INDEX_COLUMNS, IndexColumn, RowPlan
 from pipeline.config import DetectorConfig
 from pipeline.detectors import detector_files
 from stages.extract.detectors.base import Tap
-from stages.extract.detectors.hrnet import HRNET_TAPS
-from stages.extract.detectors.mmpose_topdown import MmposeTopdown
+from stages.extract.detectors.mmpose.hrnet import HRNET_TAPS
+from stages.extract.detectors.mmpose.topdown import MmposeTopdown
 
 NUM_FRAMES_50_FPS = 1_560_516 + 575_344
 """Training and test frames of all four cameras, by metadata.xml; at 10 fps every fifth is kept."""

@@ -13,7 +13,7 @@ from pipeline import settings
 from stages.extract.boxes.people import PeopleConfig
 from stages.extract.chunks import ExtractConfig
 from stages.extract.crops import CropConfig
-from stages.extract.training_config import TrainDetectorConfig
+from stages.extract.training.config import TrainDetectorConfig
 from stages.lift.config import EvaluateConfig, TrainConfig
 
 

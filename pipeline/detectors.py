@@ -51,7 +51,7 @@ def build_detector(config: DetectorConfig, *, threads: int | None = None) -> Fro
         return build_feature_source(config, threads=threads)
     network, weights = detector_files(config)
     # mmpose takes seconds to import, and a wrong file name should be said before.
-    from stages.extract.detectors.mmpose_topdown import MmposeTopdown
+    from stages.extract.detectors.mmpose.topdown import MmposeTopdown
 
     detector = MmposeTopdown(
         network,
@@ -71,7 +71,7 @@ def build_detector(config: DetectorConfig, *, threads: int | None = None) -> Fro
 def taps_of(config: DetectorConfig) -> tuple[Tap, ...]:
     """Return the taps of a configuration, HRNet's where it names none."""
     if config.taps is None:
-        from stages.extract.detectors.hrnet import HRNET_TAPS
+        from stages.extract.detectors.mmpose.hrnet import HRNET_TAPS
 
         return HRNET_TAPS
     return tuple(Tap(tap.name, tap.module, tap.stride, tap.index) for tap in config.taps)

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.config import DetectorConfig
 from pipeline.errors import ConfigError
 from stages.extract.detectors.base import DetectorError, FrozenDetector
-from stages.extract.detectors.factories import source_file, split_reference
+from stages.extract.detectors.features.factories import source_file, split_reference
 
 
 def is_feature_source(config: DetectorConfig) -> bool:
@@ -31,7 +31,7 @@ def build_feature_source(config: DetectorConfig, *, threads: int | None) -> Froz
     """Return the network, loaded; raises ConfigError or DetectorError."""
     weights = _weights(config)
     if config.module is not None:
-        from stages.extract.detectors.torch_module import build_torch_module
+        from stages.extract.detectors.features.torch_module import build_torch_module
 
         return build_torch_module(
             config.module,
@@ -42,7 +42,7 @@ def build_feature_source(config: DetectorConfig, *, threads: int | None) -> Froz
             precision=config.precision,
         )
     # timm takes seconds to import, and a wrong file name is said before.
-    from stages.extract.detectors.timm_backbone import build_timm_backbone
+    from stages.extract.detectors.features.timm_backbone import build_timm_backbone
 
     return build_timm_backbone(
         config.timm or "",

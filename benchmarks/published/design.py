@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from benchmarks.published.lifter import PublishedLifter
 from pipeline.config import DetectorConfig
 from pipeline.detectors import detector_files
-from stages.extract.detectors.hrnet import HRNET_TAPS, IMAGENET_MEAN, IMAGENET_STD
+from stages.extract.detectors.mmpose.hrnet import HRNET_TAPS, IMAGENET_MEAN, IMAGENET_STD
 
 HRNET_W32 = (
     "mmpose:body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e_coco-256x192.py"
@@ -48,8 +48,8 @@ class FrozenHRNet(nn.Module):
     ) -> None:
         super().__init__()
         # mmpose takes seconds to import.
-        from stages.extract.detectors.mmpose_config import load_config
-        from stages.extract.detectors.mmpose_network import build_pose_estimator
+        from stages.extract.detectors.mmpose.config import load_config
+        from stages.extract.detectors.mmpose.network import build_pose_estimator
 
         if config is None:
             named = DetectorConfig(name="hrnet-w32", config=HRNET_W32, weights=Path(__file__))

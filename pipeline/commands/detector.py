@@ -13,7 +13,7 @@ from pipeline.datasets import dataset_of
 from pipeline.runs import PROVENANCE_FILE, provenance, writable_folder, write_json
 from pipeline.tables import detector_error_table
 from stages.extract.datasets.kept import KeptPictures
-from stages.extract.train_detector import train_detector
+from stages.extract.training.train import train_detector
 
 
 def run_train_detector(

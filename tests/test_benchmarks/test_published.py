@@ -12,7 +12,7 @@ from benchmarks.published.design import (
 from benchmarks.published.lifter import PublishedLifter
 from cache.skeletons import get_skeleton
 from lifter import load_published_capf
-from stages.extract.detectors.hrnet import build_hrnet_config
+from stages.extract.detectors.mmpose.hrnet import build_hrnet_config
 from tests.test_lifter.published_twin import published_forward, random_weights
 
 CHANNELS, SIZES = (8, 16, 32, 64), ((8, 6), (4, 3), (2, 2), (1, 1))
@@ -94,7 +94,7 @@ def test_it_starts_from_the_published_initial_offsets():
 
 
 def test_the_network_in_the_loop_gives_the_maps_that_extraction_caches(network):
-    from stages.extract.detectors.mmpose_topdown import MmposeTopdown
+    from stages.extract.detectors.mmpose.topdown import MmposeTopdown
 
     config = build_hrnet_config(get_skeleton("H36M17"), base_channels=8, input_size=(64, 64))
     detector = MmposeTopdown(config, None)

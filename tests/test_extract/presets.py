@@ -8,8 +8,8 @@ from pipeline import settings
 from pipeline.config import DetectorConfig
 from pipeline.detectors import mmpose_config_file, taps_of
 from stages.extract.crops import CropConfig
-from stages.extract.detectors.mmpose_config import load_config
-from stages.extract.detectors.mmpose_topdown import MmposeTopdown
+from stages.extract.detectors.mmpose.config import load_config
+from stages.extract.detectors.mmpose.topdown import MmposeTopdown
 
 
 def read_preset(name: str) -> tuple[DetectorConfig, CropConfig]:

@@ -13,9 +13,9 @@ from stages.extract.crops import CropConfig, box_for_row
 from stages.extract.datasets import DatasetError, build_dataset
 from stages.extract.datasets.coco import Coco
 from stages.extract.datasets.coco_joints import halpe26, wholebody133
-from stages.extract.train_detector import TrainDetectorConfig, train_detector
-from stages.extract.training_config import NetworkConfig
-from stages.extract.training_crops import AugmentConfig, TrainingCrops
+from stages.extract.training.config import NetworkConfig
+from stages.extract.training.crops import AugmentConfig, TrainingCrops
+from stages.extract.training.train import TrainDetectorConfig, train_detector
 from tests.test_extract.layouts.coco import annotation, coco_joints_px, write_coco
 
 

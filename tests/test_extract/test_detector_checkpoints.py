@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from stages.extract.detectors.base import DetectorError
 from stages.extract.detectors.checkpoint_files import convert_checkpoint, read_state
 from stages.extract.detectors.checkpoints import load_weights
-from stages.extract.detectors.mmpose_network import import_mmpose
+from stages.extract.detectors.mmpose.network import import_mmpose
 from tests.test_extract.presets import build_preset
 
 

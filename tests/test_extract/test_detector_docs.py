@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from cache.skeletons import get_skeleton
 from pipeline.config import DetectorConfig
 from pipeline.detectors import mmpose_config_file, taps_of
-from stages.extract.detectors.mmpose_topdown import MmposeTopdown
+from stages.extract.detectors.mmpose.topdown import MmposeTopdown
 from tests.test_extract.presets import PRESETS, read_preset
 
 PAGE = Path(__file__).parents[2] / "docs" / "detectors.md"

@@ -19,9 +19,9 @@ from pipeline.errors import ConfigError
 from stages.extract.crops import CropConfig, crop_affine, warp
 from stages.extract.datasets.pictures import read_picture
 from stages.extract.detectors.base import DetectorError, FrozenDetector, Tap
-from stages.extract.detectors.mmpose_config import crop_rule_of, joints_of
-from stages.extract.detectors.mmpose_network import build_pose_estimator
-from stages.extract.detectors.mmpose_topdown import MmposeTopdown
+from stages.extract.detectors.mmpose.config import crop_rule_of, joints_of
+from stages.extract.detectors.mmpose.network import build_pose_estimator
+from stages.extract.detectors.mmpose.topdown import MmposeTopdown
 from stages.extract.detectors.placeholders import placeholders
 from tests.test_extract.presets import PRESETS, build_preset, network_config, read_preset
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.extract.detectors.base import DetectorError
-from stages.extract.detectors.vit import VisionTransformer
+from stages.extract.detectors.mmpose.vit import VisionTransformer
 from tests.test_extract.presets import network_config
 
 TINY = {"embed_dims": 24, "num_layers": 2, "num_heads": 3, "feedforward_channels": 48}

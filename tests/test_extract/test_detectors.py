@@ -15,10 +15,10 @@ from cache import get_skeleton
 from stages.extract.crops import CropConfig, crop_affine, warp
 from stages.extract.datasets.pictures import read_picture
 from stages.extract.detectors.base import DetectorError, FrozenDetector, Tap
-from stages.extract.detectors.hrnet import HRNET_TAPS, build_hrnet_config
-from stages.extract.detectors.mmpose_topdown import MmposeTopdown
+from stages.extract.detectors.mmpose.hrnet import HRNET_TAPS, build_hrnet_config
+from stages.extract.detectors.mmpose.topdown import MmposeTopdown
 from stages.extract.detectors.placeholders import missing_packages, placeholders
-from stages.extract.training_state import save_weights
+from stages.extract.training.state import save_weights
 from tests.test_extract.studio import DotDetector
 
 H36M = get_skeleton("H36M17")

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from cache import SKELETONS, SkeletonMismatch, conversion_note
 from pipeline.cli import app
 from pipeline.config import RunConfig, load_config
-from stages.extract.detectors.torch_module import build_torch_module
+from stages.extract.detectors.features.torch_module import build_torch_module
 from tests.test_scaling.test_documentation import parse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "feature-sources.md").read_text()

@@ -17,6 +17,7 @@ from stages.extract.crops import box_for_row
 from stages.extract.datasets import DatasetError
 from stages.extract.datasets.folder import Folder
 from stages.extract.datasets.folder_sources import find_sources, natural_key
+from stages.extract.datasets.picture_files import PictureFiles, hash_pictures
 from stages.extract.datasets.pictures import picture_size, read_picture
 from tests.test_extract.layouts.folder import (
     NUM_FRAMES,
@@ -250,3 +251,26 @@ def test_real_detections_of_pictures_are_boxes_of_their_persons(test_data: Path)
     x, y, width, height = persons[0]
     np.testing.assert_allclose(plan.boxes_px[row], [x, y, x + width, y + height], atol=16)
     assert dataset.load_image(row).shape == (*plan.image_size[row], 3)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".webp", ".tif", ".PNG"])
+def test_other_formats_of_pictures_are_rows_with_their_size(tmp_path: Path, suffix: str) -> None:
+    write_picture(tmp_path / f"1{suffix}", (30, 44), seed=0)
+    dataset = Folder(tmp_path)
+    assert dataset.plan().image_size.tolist() == [[30, 44]]
+    assert dataset.load_image(0).shape == (30, 44, 3)
+
+
+def test_a_replaced_video_is_noticed_wherever_it_is(tmp_path: Path) -> None:
+    pictures = PictureFiles.from_paths(
+        [f"{number}.mp4" for number in range(90)], np.zeros(90, dtype=np.int32)
+    )
+    for name in pictures.files:
+        (tmp_path / name).write_bytes(b"a video" + name.encode())
+    before = hash_pictures(tmp_path, pictures)
+    assert hash_pictures(tmp_path, pictures) == before
+    for name in pictures.files:
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content + b"!")
+        assert hash_pictures(tmp_path, pictures) != before, name
+        (tmp_path / name).write_bytes(content)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cache import FrameStatus
 from cache.cameras import world_to_camera
-from stages.extract.datasets import DatasetError
+from stages.extract.crops import box_for_row
+from stages.extract.datasets import DatasetError, FrameError
 from stages.extract.datasets.human36m.mmpose import Human36m
 from tests.test_extract.layouts.human36m_mmpose import write_mmpose
 from tests.test_extract.layouts.human36m_world import NUM_FRAMES, SCENES
@@ -142,3 +144,17 @@ def test_picture_names_of_another_form_are_refused(root: Path) -> None:
     change_npz(root / "annotation_body3d" / "fps50" / "h36m_train.npz", rename)
     with pytest.raises(DatasetError, match=r"Picture name '0\.jpg' is not like S1/S1_Walking"):
         Human36m(root, fps=50).plan()
+
+
+def test_a_box_that_is_no_number_spoils_only_its_row(layout: Path) -> None:
+    path = layout / "annotation_body3d" / "fps10" / "h36m_train.npz"
+    with np.load(path) as archive:
+        table = dict(archive)
+    table["scale"][1] = np.nan
+    np.savez(path, **table)
+    plan = Human36m(layout).plan()
+    assert not plan.boxes_px[1].any()
+    with pytest.raises(FrameError) as caught:
+        box_for_row(plan, 1, "imported")
+    assert caught.value.status == FrameStatus.BAD_BOX
+    assert box_for_row(plan, 0, "imported").any()

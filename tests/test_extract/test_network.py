@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline.detectors import SHIPPED
 from stages.extract.detectors.base import DetectorError, Tap
 from stages.extract.detectors.folding import fold_norms
-from stages.extract.detectors.mmpose_topdown import MmposeTopdown
+from stages.extract.detectors.mmpose.topdown import MmposeTopdown
 from stages.extract.detectors.network import TappedNetwork
 
 SYNTHETIC = SHIPPED / "synthetic"

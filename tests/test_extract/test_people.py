@@ -19,9 +19,9 @@ from stages.extract.boxes.people import (
     named_detector,
 )
 from stages.extract.detectors.base import DetectorError
-from stages.extract.detectors.mmpose_network import import_mmpose
+from stages.extract.detectors.mmpose.network import import_mmpose
 from stages.extract.detectors.placeholders import placeholders
-from stages.extract.training_state import save_weights
+from stages.extract.training.state import save_weights
 from tests.test_extract.layouts.people import picture
 
 CONFIGS = {

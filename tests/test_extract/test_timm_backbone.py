@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from stages.extract.detectors import timm_backbone
 from stages.extract.detectors.base import DetectorError, FrozenDetector
-from stages.extract.detectors.timm_backbone import build_timm_backbone
+from stages.extract.detectors.features import timm_backbone
+from stages.extract.detectors.features.timm_backbone import build_timm_backbone
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("timm") is None, reason="timm is not installed"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from stages.extract.detectors.base import DetectorError, FrozenDetector
-from stages.extract.detectors.feature_network import FeatureNetwork
-from stages.extract.detectors.torch_module import build_torch_module
+from stages.extract.detectors.features.network import FeatureNetwork
+from stages.extract.detectors.features.torch_module import build_torch_module
 
 HEADER = """
 from __future__ import annotations
@@ -99,7 +99,7 @@ def test_crops_are_normalised_on_the_scale_of_0_to_1(file: Path, crops: NDArray[
 
 def test_random_weights_are_the_same_in_every_process(file: Path) -> None:
     code = (
-        "import sys; from stages.extract.detectors.torch_module import build_torch_module as b;"
+        "from stages.extract.detectors.features.torch_module import build_torch_module as b;"
         f"print(b({f'{file}:build'!r}).identity()['weights'])"
     )
     torch.manual_seed(7)

@@ -15,12 +15,12 @@ import torch
 from stages.extract.crops import CropConfig
 from stages.extract.datasets import DatasetError
 from stages.extract.datasets.human36m.mmpose import Human36m
-from stages.extract.detector_error import detector_error
 from stages.extract.detectors.base import DetectorError
-from stages.extract.heatmaps import heatmap_loss
 from stages.extract.loading import Loader
-from stages.extract.train_detector import NetworkConfig, TrainDetectorConfig, train_detector
-from stages.extract.training_crops import AugmentConfig, TrainingCrops
+from stages.extract.training.crops import AugmentConfig, TrainingCrops
+from stages.extract.training.error import detector_error
+from stages.extract.training.heatmaps import heatmap_loss
+from stages.extract.training.train import NetworkConfig, TrainDetectorConfig, train_detector
 from tests.test_extract.studio import DotDetector
 
 TINY = TrainDetectorConfig(

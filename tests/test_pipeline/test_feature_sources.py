@@ -226,7 +226,7 @@ def test_missing_weights_are_named_before_the_network_is_built(tmp_path: Path) -
 def test_shipped_backbones_fit_their_crops(name: str, tmp_path: Path) -> None:
     if importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed")
-    from stages.extract.detectors.timm_backbone import build_timm_backbone
+    from stages.extract.detectors.features.timm_backbone import build_timm_backbone
 
     config = load_config(detector=name, sets=[f"detector.weights={tmp_path / 'w.safetensors'}"])
     options = dict(config.detector.options)

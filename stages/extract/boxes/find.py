@@ -16,8 +16,8 @@ from stages.extract.boxes.people import PeopleConfig, PersonDetector, checked_bo
 from stages.extract.boxes.table import BoxRows, BoxTable, number_persons
 from stages.extract.boxes.tracks import UNTRACKED, link_boxes
 from stages.extract.datasets.base import FrameError
-from stages.extract.datasets.filed import NO_VIDEO
 from stages.extract.datasets.folder_sources import Source
+from stages.extract.datasets.picture_files import NO_VIDEO
 from stages.extract.datasets.pictures import read_picture
 from stages.extract.datasets.videos import VideoPictures
 

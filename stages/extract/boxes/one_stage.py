@@ -20,7 +20,7 @@ from cache.fingerprint import hash_arrays
 from stages.extract.crops import corner_affine
 from stages.extract.detectors.base import DetectorError
 from stages.extract.detectors.checkpoints import load_weights
-from stages.extract.detectors.mmpose_network import build_pose_estimator, import_mmpose
+from stages.extract.detectors.mmpose.network import build_pose_estimator, import_mmpose
 
 
 class OneStagePeople:

@@ -20,7 +20,8 @@ import numpy as np
 from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.base import DatasetError
 from stages.extract.datasets.coco_joints import JOINT_READERS
-from stages.extract.datasets.filed import DatasetRows, FiledDataset, PictureFiles
+from stages.extract.datasets.filed import DatasetRows, FiledDataset
+from stages.extract.datasets.picture_files import PictureFiles
 from stages.extract.datasets.rows import choose_rows
 
 SPLITS = ("train", "validation")

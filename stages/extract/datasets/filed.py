@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,44 +18,16 @@ from numpy.typing import NDArray
 from cache.imported import ImportedKeypoints
 from cache.plan import RowPlan
 from stages.extract.datasets.base import BoxOrigin, DatasetError
-from stages.extract.datasets.pictures import picture_size, read_picture
-from stages.extract.datasets.videos import VideoPictures, video_info
+from stages.extract.datasets.picture_files import (
+    NO_VIDEO,
+    PictureFiles,
+    hash_pictures,
+    picture_sizes,
+)
+from stages.extract.datasets.pictures import read_picture
+from stages.extract.datasets.videos import VideoPictures
 
-NO_VIDEO = -1
-_HEADER_THREADS = 16
-_NUM_HASHED_PICTURES = 64
-_HASHED_VIDEO_BYTES = 2**20
 _TABLES = ("_rows", "_plan")
-
-
-@dataclass(frozen=True, eq=False)
-class PictureFiles:
-    """Where the picture of each row is.
-
-    Args:
-        files: paths below the root, each once.
-        file_of_row: `[N]` position in `files`.
-        frame_of_row: `[N]` 0-based frame of a video, `NO_VIDEO` for a picture file; None if all
-            are picture files.
-    """
-
-    files: tuple[str, ...]
-    file_of_row: NDArray[np.int32]
-    frame_of_row: NDArray[np.int32] | None = None
-
-    @classmethod
-    def from_paths(
-        cls, paths: Sequence[str], frames: NDArray[np.int32] | None = None
-    ) -> PictureFiles:
-        """One path per row, repeats allowed."""
-        positions: dict[str, int] = {}
-        codes = [positions.setdefault(path, len(positions)) for path in paths]
-        return cls(tuple(positions), np.array(codes, dtype=np.int32), frames)
-
-    def of(self, row: int) -> tuple[str, int]:
-        """Path below the root, and frame of the video or `NO_VIDEO`."""
-        frame = NO_VIDEO if self.frame_of_row is None else int(self.frame_of_row[row])
-        return self.files[self.file_of_row[row]], frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +152,7 @@ class FiledDataset(ABC):
             **self._options,
             "annotations": self._hash_annotations(),
             "rows": hashlib.sha256("\n".join(items).encode()).hexdigest(),
-            "pictures": self._hash_pictures(len(items)),
+            "pictures": hash_pictures(self._pictures_root, self._pictures),
         }
         if rows.imported:
             identity["imported"] = {
@@ -204,67 +174,8 @@ class FiledDataset(ABC):
             for path in self._annotations
         }
 
-    def _hash_pictures(self, num_rows: int) -> str:
-        chosen = np.linspace(0, num_rows - 1, _NUM_HASHED_PICTURES).round().astype(int)
-        hashed = hashlib.sha256()
-        for row in np.unique(chosen):
-            name, frame = self._pictures.of(int(row))
-            path = self._pictures_root / name
-            if not path.is_file():
-                hashed.update(b"missing")
-            elif frame == NO_VIDEO:
-                hashed.update(path.read_bytes())
-            else:
-                hashed.update(_ends(path))
-        return hashed.hexdigest()
-
-
-def picture_sizes(root: Path, pictures: PictureFiles) -> NDArray[np.int32]:
-    """Return (H, W) of each row's picture from its file's header, (0, 0) where it is missing.
-
-    Raises:
-        DatasetError: there are videos and PyAV is not installed.
-    """
-    frames = pictures.frame_of_row
-    if frames is None:
-        frames = np.full(len(pictures.file_of_row), NO_VIDEO, dtype=np.int32)
-    videos = set(pictures.file_of_row[frames != NO_VIDEO].tolist())
-
-    def look(number: int) -> tuple[int, int, int]:
-        path = root / pictures.files[number]
-        return _video_size(path) if number in videos else (*picture_size(path), 0)
-
-    with ThreadPoolExecutor(_HEADER_THREADS) as pool:  # network disks answer slowly
-        found = np.array(list(pool.map(look, range(len(pictures.files)))), dtype=np.int32)
-    found = found[pictures.file_of_row]
-    sizes = found[:, :2]
-    sizes[frames >= found[:, 2]] = 0  # after a video's end; pictures have frame -1 and length 0
-    return np.ascontiguousarray(sizes)
-
-
-def _video_size(path: Path) -> tuple[int, int, int]:
-    """Return height, width and number of frames, zeros for a missing or damaged video."""
-    if not path.is_file():
-        return 0, 0, 0
-    try:
-        info = video_info(path)
-    except DatasetError:
-        if importlib.util.find_spec("av") is None:
-            raise
-        return 0, 0, 0  # bad rows, as with damaged pictures
-    return *info.size, info.num_frames
-
 
 def hash_file(path: Path) -> str:
     """Return the sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _ends(path: Path) -> bytes:
-    """Return size, first and last bytes of a video, which may be too long to read as a whole."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(_HASHED_VIDEO_BYTES)
-        file.seek(max(size - _HASHED_VIDEO_BYTES, 0))
-        return size.to_bytes(8, "little") + head + file.read(_HASHED_VIDEO_BYTES)

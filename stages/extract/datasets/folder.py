@@ -21,9 +21,10 @@ from cache.plan import IndexColumn, RowPlan
 from cache.skeletons import get_skeleton
 from stages.extract.boxes.files import read_boxes
 from stages.extract.datasets.base import BoxOrigin, DatasetError
-from stages.extract.datasets.filed import NO_VIDEO, DatasetRows, FiledDataset, PictureFiles
+from stages.extract.datasets.filed import DatasetRows, FiledDataset
 from stages.extract.datasets.folder_boxes import PlacedBoxes, place_boxes, unboxed_note
 from stages.extract.datasets.folder_sources import Source, find_sources, natural_key
+from stages.extract.datasets.picture_files import NO_VIDEO, PictureFiles
 from stages.extract.datasets.rows import choose_rows
 
 SPLITS = ("train", "validation", "test")

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.filed import NO_VIDEO
+from stages.extract.datasets.picture_files import NO_VIDEO
 from stages.extract.datasets.videos import SUFFIXES as VIDEO_SUFFIXES
 from stages.extract.datasets.videos import video_info
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,10 @@ def is_truncated(content: bytes) -> bool:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Return (H, W) from a JPEG's or PNG's header, (0, 0) where the file is missing or has none.
+    """Return (H, W) of a picture, (0, 0) where the file is missing or is none.
 
-    It is the size of what `read_picture` returns, turned upright as a JPEG's Exif data say.
+    Of a JPEG or PNG only the header is read; others, e.g. WebP, are decoded. It is the size of what
+    `read_picture` returns, turned upright as a JPEG's Exif data say.
     """
     try:
         with path.open("rb") as file:
@@ -68,13 +69,20 @@ def picture_size(path: Path) -> tuple[int, int]:
                 width, height = struct.unpack(">II", head[16:24])
                 return height, width
             if not head.startswith(_JPEG_START):
-                return 0, 0
+                return _decoded_size(head + file.read())
             size = _jpeg_size(head)
             if size is None:  # large metadata before the frame header
                 size = _jpeg_size(head + file.read())
             return size or (0, 0)
     except OSError:
         return 0, 0
+
+
+def _decoded_size(content: bytes) -> tuple[int, int]:
+    image = None
+    if content:
+        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+    return (0, 0) if image is None else (image.shape[0], image.shape[1])
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:

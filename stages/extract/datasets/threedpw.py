@@ -22,8 +22,9 @@ from cache.conversions import conversion_note, convert_keypoints
 from cache.imported import ImportedKeypoints
 from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.filed import DatasetRows, FiledDataset, PictureFiles
+from stages.extract.datasets.filed import DatasetRows, FiledDataset
 from stages.extract.datasets.pickles import load_pickle
+from stages.extract.datasets.picture_files import PictureFiles
 from stages.extract.datasets.rows import choose_rows
 
 JointSet = Literal["H36M17", "SMPL24"]

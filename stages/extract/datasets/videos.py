@@ -29,7 +29,10 @@ from stages.extract.datasets.video_index import (
     video_stream,
 )
 
-SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts")
+SUFFIXES = (
+    *(".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".ts"),
+    *(".mts", ".m2ts", ".flv", ".3gp", ".ogv"),
+)
 """Names of files that are taken for videos."""
 OPEN_VIDEOS = 4
 """Decoders kept open by one reader; each holds some frames of its video."""

@@ -14,10 +14,11 @@ from cache.cameras import Camera
 from cache.imported import ImportedKeypoints
 from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.filed import NO_VIDEO, DatasetRows, PictureFiles
+from stages.extract.datasets.filed import DatasetRows
 from stages.extract.datasets.human36m.cameras import CameraKey
 from stages.extract.datasets.human36m.names import ACTIONS, CAMERA_IDS, SPLITS, Take
 from stages.extract.datasets.human36m.protocol import Selection
+from stages.extract.datasets.picture_files import NO_VIDEO, PictureFiles
 from stages.extract.datasets.rows import choose_rows
 from stages.extract.imports.order import refuse_misplaced
 

@@ -22,7 +22,7 @@ import numpy as np
 from cache.imported import ImportedKeypoints
 from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.filed import DatasetRows, FiledDataset, PictureFiles
+from stages.extract.datasets.filed import DatasetRows, FiledDataset
 from stages.extract.datasets.human36m.annotations import (
     IMPORTED,
     PictureName,
@@ -35,6 +35,7 @@ from stages.extract.datasets.human36m.cameras import load_cameras
 from stages.extract.datasets.human36m.clips import finite
 from stages.extract.datasets.human36m.names import SPLITS
 from stages.extract.datasets.human36m.protocol import Selection
+from stages.extract.datasets.picture_files import PictureFiles
 from stages.extract.datasets.rows import choose_rows, hold_out
 from stages.extract.imports.order import refuse_misplaced
 
@@ -150,8 +151,11 @@ class Human36m(FiledDataset):
             },
             image_size=np.zeros((len(names), 2), dtype=np.int32),
             cameras=cameras,
-            boxes_px=np.concatenate(
-                [table["center"] - half_side, table["center"] + half_side], axis=1
+            # An empty box is a bad row, one that is no number would refuse the whole file.
+            boxes_px=np.nan_to_num(
+                np.concatenate([table["center"] - half_side, table["center"] + half_side], axis=1),
+                posinf=0,
+                neginf=0,
             ).astype(np.float32),
         )
         imported = {

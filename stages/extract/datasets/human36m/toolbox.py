@@ -26,12 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.filed import DatasetRows, FiledDataset, PictureFiles, picture_sizes
+from stages.extract.datasets.filed import DatasetRows, FiledDataset
 from stages.extract.datasets.human36m.cameras import find_camera_file, load_cameras
 from stages.extract.datasets.human36m.clips import Clip, Float32, finite, join_clips
 from stages.extract.datasets.human36m.names import Take
 from stages.extract.datasets.human36m.protocol import Selection
 from stages.extract.datasets.pickles import load_pickle
+from stages.extract.datasets.picture_files import PictureFiles, picture_sizes
 
 Datum = dict[str, Any]
 _KEYS = {"image", "image_id", "subject", "action", "subaction", "camera_id", "joints_3d", "box"}

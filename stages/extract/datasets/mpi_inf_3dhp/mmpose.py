@@ -119,6 +119,8 @@ def _clips(path: Path) -> Iterator[tuple[Clip, str]]:
     frames = np.array([int(match["frame"]) for match in parsed], dtype=np.int32)
     half_side = np.reshape(table["scale"], (-1, 1)) * _BOX_SIDE_PX / 2
     boxes = np.concatenate([table["center"] - half_side, table["center"] + half_side], axis=1)
+    # An empty box is a bad row, one that is no number would refuse the whole file.
+    boxes = np.nan_to_num(boxes, posinf=0, neginf=0)
     for number, key in enumerate(keys):
         rows = np.flatnonzero(clip_of_row == number)
         rows = rows[np.argsort(frames[rows], kind="stable")]

@@ -13,8 +13,9 @@ from cache.cameras import Camera
 from cache.conversions import conversion_note, convert_keypoints
 from cache.plan import IndexColumn, RowPlan
 from stages.extract.datasets.base import DatasetError
-from stages.extract.datasets.filed import NO_VIDEO, DatasetRows, PictureFiles
+from stages.extract.datasets.filed import DatasetRows
 from stages.extract.datasets.mpi_inf_3dhp.facts import TEST_SUBJECTS, TRAIN_SUBJECTS
+from stages.extract.datasets.picture_files import NO_VIDEO, PictureFiles
 from stages.extract.datasets.rows import choose_rows
 
 SPLITS = ("train", "validation", "test")

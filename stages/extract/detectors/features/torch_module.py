@@ -19,8 +19,8 @@ from torch import nn
 
 from stages.extract.detectors.base import DetectorError
 from stages.extract.detectors.checkpoints import load_weights
-from stages.extract.detectors.factories import load_factory, source_file, split_reference
-from stages.extract.detectors.feature_network import FeatureNetwork
+from stages.extract.detectors.features.factories import load_factory, source_file, split_reference
+from stages.extract.detectors.features.network import FeatureNetwork
 from stages.extract.detectors.network import Precision
 
 _REQUIRED = ("input_size", "mean", "std")

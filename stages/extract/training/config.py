@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt
 
 from stages.extract.crops import CropConfig
-from stages.extract.training_crops import AugmentConfig
+from stages.extract.training.crops import AugmentConfig
 
 _SCHEDULE_KEYS = {
     "steps",

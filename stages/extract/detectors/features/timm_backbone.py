@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from stages.extract.detectors.base import DetectorError
 from stages.extract.detectors.checkpoint_files import read_state
-from stages.extract.detectors.feature_network import FeatureNetwork
+from stages.extract.detectors.features.network import FeatureNetwork
 from stages.extract.detectors.network import Precision
 from stages.extract.detectors.placeholders import placeholders
 

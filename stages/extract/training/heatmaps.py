@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stages.extract.detectors.hrnet import HEATMAP_STRIDE, IMAGENET_MEAN, IMAGENET_STD
-from stages.extract.detectors.mmpose_config import load_config
-from stages.extract.detectors.mmpose_network import build_pose_estimator
+from stages.extract.detectors.mmpose.config import load_config
+from stages.extract.detectors.mmpose.hrnet import HEATMAP_STRIDE, IMAGENET_MEAN, IMAGENET_STD
+from stages.extract.detectors.mmpose.network import build_pose_estimator
 
 
 def heatmap_loss(logits: Tensor, joints_crop_px: Tensor, weights: Tensor, sigma: float) -> Tensor:

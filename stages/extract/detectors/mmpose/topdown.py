@@ -15,10 +15,10 @@ from cache.schema import LevelSpec
 from cache.skeletons import Skeleton
 from stages.extract.detectors.base import Detection, DetectorError, Tap
 from stages.extract.detectors.checkpoints import load_weights
-from stages.extract.detectors.hrnet import HRNET_TAPS
-from stages.extract.detectors.mmpose_config import CropRule, crop_rule_of, joints_of, load_config
-from stages.extract.detectors.mmpose_decoding import decode
-from stages.extract.detectors.mmpose_network import build_pose_estimator
+from stages.extract.detectors.mmpose.config import CropRule, crop_rule_of, joints_of, load_config
+from stages.extract.detectors.mmpose.decoding import decode
+from stages.extract.detectors.mmpose.hrnet import HRNET_TAPS
+from stages.extract.detectors.mmpose.network import build_pose_estimator
 from stages.extract.detectors.network import Precision, TappedNetwork
 from stages.extract.detectors.rounding import float32_modules_of
 

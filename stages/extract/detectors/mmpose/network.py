@@ -8,8 +8,8 @@ from copy import deepcopy
 from typing import Any
 
 from stages.extract.detectors.base import DetectorError
+from stages.extract.detectors.mmpose.vit import VisionTransformer
 from stages.extract.detectors.placeholders import placeholders
-from stages.extract.detectors.vit import VisionTransformer
 
 _OWN_BACKBONES = {"mmpretrain.VisionTransformer": VisionTransformer}
 """Backbones that configs take from another package and that this project builds itself."""

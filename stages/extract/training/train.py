@@ -20,24 +20,24 @@ from torch import nn
 
 from cache.skeletons import get_skeleton
 from stages.extract.datasets.base import Dataset, DatasetError
-from stages.extract.detector_error import detector_error
 from stages.extract.detectors.checkpoints import load_weights
-from stages.extract.detectors.hrnet import build_hrnet_config
-from stages.extract.detectors.mmpose_config import load_config
-from stages.extract.detectors.mmpose_network import build_pose_estimator
-from stages.extract.detectors.mmpose_topdown import MmposeTopdown
-from stages.extract.heatmaps import (
+from stages.extract.detectors.mmpose.config import load_config
+from stages.extract.detectors.mmpose.hrnet import build_hrnet_config
+from stages.extract.detectors.mmpose.network import build_pose_estimator
+from stages.extract.detectors.mmpose.topdown import MmposeTopdown
+from stages.extract.loading import Loader
+from stages.extract.training.config import NetworkConfig, TrainDetectorConfig
+from stages.extract.training.crops import TrainingCrop, TrainingCrops
+from stages.extract.training.error import detector_error
+from stages.extract.training.heatmaps import (
     decodable_state,
     heatmap_loss,
     initialise,
     normalised,
     rescale_head,
 )
-from stages.extract.loading import Loader
-from stages.extract.training_config import NetworkConfig, TrainDetectorConfig
-from stages.extract.training_crops import TrainingCrop, TrainingCrops
-from stages.extract.training_log import Progress, TrainingLog
-from stages.extract.training_state import Average, TrainingState, save_weights
+from stages.extract.training.log import Progress, TrainingLog
+from stages.extract.training.state import Average, TrainingState, save_weights
 
 __all__ = [
     "CONFIG_NAME",

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from cache.skeletons import Skeleton, get_skeleton
 from stages.extract.detectors.base import DetectorError
-from stages.extract.detectors.config_changes import apply_changes
-from stages.extract.detectors.mmpose_network import class_of, import_mmpose
+from stages.extract.detectors.mmpose.config_changes import apply_changes
+from stages.extract.detectors.mmpose.network import class_of, import_mmpose
 
 _SKELETON_OF_DATASET = {
     "CocoDataset": "COCO17",

@@ -1,0 +1,1 @@
+"""mmpose's top-down estimators: their configs, networks, decoders and the places that are read."""
