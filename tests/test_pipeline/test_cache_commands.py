@@ -233,7 +233,7 @@ def test_a_store_can_be_named_to_train_and_to_evaluate(
     splits = [found["splits"] for found in (json.loads(again.out), result["metrics"])]
     assert splits[0]["test"]["frame_wise"] == splits[1]["test"]["frame_wise"]
     other = posecache("evaluate", run, "--store", str(store))
-    assert other.code == 3
+    assert other.code == 4
     assert "recoded" in other.err
     assert not (tmp_path / "nothing").exists()
 
