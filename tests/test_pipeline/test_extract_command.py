@@ -110,6 +110,7 @@ def test_a_second_extract_says_there_is_nothing_to_do(undisturbed: Path) -> None
     assert digest(store_of(undisturbed)) == before
 
 
+@pytest.mark.slow
 def test_another_crop_in_the_same_store_is_refused_by_name(undisturbed: Path) -> None:
     before = digest(store_of(undisturbed))
     ended = run(undisturbed, "crop.padding=1.3")
@@ -119,6 +120,7 @@ def test_another_crop_in_the_same_store_is_refused_by_name(undisturbed: Path) ->
     assert digest(store_of(undisturbed)) == before
 
 
+@pytest.mark.slow
 def test_another_detector_in_the_same_store_is_refused_by_name(
     undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ def test_damaged_objects_are_extracted_again(bucket: str, in_a_folder: dict[str,
     assert objects(storage.location) == in_a_folder
 
 
+@pytest.mark.slow
 def test_a_dry_run_asks_no_disk(bucket: str) -> None:
     ended = extract(bucket, "--dry-run")
     assert ended.returncode == 0, ended.stderr
