@@ -53,7 +53,10 @@ FEEDS = (
 )
 
 
-@pytest.mark.parametrize("name", ["store", "compressed", "codes"])
+@pytest.mark.parametrize(
+    "name",
+    ["codes", *(pytest.param(each, marks=pytest.mark.slow) for each in ("store", "compressed"))],
+)
 def test_weights_are_the_same_bits_whatever_feeds_the_lifter(
     request: pytest.FixtureRequest, tmp_path: Path, name: str
 ) -> None:

@@ -137,7 +137,10 @@ def test_only_the_levels_and_views_that_are_read_are_held(
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("context", ["own", "shuffled", "none"])
+@pytest.mark.parametrize(
+    "context",
+    ["own", *(pytest.param(each, marks=pytest.mark.slow) for each in ("shuffled", "none"))],
+)
 def test_weights_and_predictions_are_the_same_bits_wherever_the_maps_are(
     store: CacheReader, tmp_path: Path, context: str
 ) -> None:

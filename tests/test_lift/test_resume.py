@@ -31,6 +31,7 @@ def kill_at(moment: str, store: CacheReader, run_dir: Path) -> None:
     assert result.returncode == -signal.SIGKILL, result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_bit_identical(
     store: CacheReader, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 
 
+@pytest.mark.slow
 def test_files_that_grow_too_large_are_one_clear_error(
     tmp_path: Path, undisturbed: Path, expected: dict[str, bytes], posecache: CommandLine
 ) -> None:

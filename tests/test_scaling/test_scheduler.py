@@ -55,6 +55,7 @@ def test_a_worker_killed_in_the_middle_costs_only_its_chunk(
     assert seen[-1].workers in (1, 2)
 
 
+@pytest.mark.slow
 def test_processes_joined_over_tcp_write_the_same_bytes(
     layout: Path, tmp_path: Path, serial: dict[str, bytes], cluster: str
 ) -> None:
@@ -69,6 +70,7 @@ def test_processes_joined_over_tcp_write_the_same_bytes(
     assert store_bytes(tmp_path / "a.zarr") == serial
 
 
+@pytest.mark.slow
 def test_a_chunk_that_fails_at_every_try_is_named_and_the_next_call_does_only_that(
     layout: Path, tmp_path: Path, serial: dict[str, bytes], cluster: str
 ) -> None:
