@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,14 +15,12 @@ from cache import RowPlan
 from cache.storage import is_url
 from pipeline.bad_frame_list import missing_pictures
 from pipeline.config import RunConfig
+from pipeline.extract_rate import measure_speed
 from pipeline.store_tables import counts_text, size_text
 from pipeline.workers import num_workers
 from stages.extract.chunks import ChunkPart, ChunkPlan
-from stages.extract.content import run_chunk
-from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import Dataset
 from stages.extract.detectors.base import FrozenDetector
-from stages.extract.frames import FrameTask
 from stages.extract.jobs import cache_spec, plan_chunks
 
 _BOXES = {
@@ -38,25 +35,6 @@ _TOO_LARGE = (
     "(dataset.options: stride, limit, subjects), or another disk (data_root). A finished store "
     "becomes half as large with: posecache cache recode STORE OUT --dtype uint8."
 )
-
-
-@dataclass(frozen=True)
-class Speed:
-    """How fast frames pass on this machine, from two batches."""
-
-    load_s: float
-    """Seconds to read and crop one frame, in one thread."""
-    detect_s: float
-    """Seconds of the network for one frame, all views."""
-    cpu_bound: bool = False
-    """Pictures are computed: several processes do that in turn with the network."""
-
-    def rows_per_s(self, config: RunConfig, workers: int) -> float:
-        """Frames per second of `workers` processes that do not hinder each other."""
-        threads = 0 if self.cpu_bound and workers > 1 else config.extract.loader_workers
-        loading = self.load_s / max(threads, 1)
-        one = max(self.detect_s, loading) if threads else self.detect_s + loading
-        return workers / max(one, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -138,27 +116,6 @@ def plan_extraction(
     )
 
 
-def measure_speed(
-    config: RunConfig,
-    dataset: Dataset,
-    detector: FrozenDetector,
-    plan: RowPlan,
-    todo: np.ndarray[Any, np.dtype[np.intp]],
-) -> Speed:
-    """Return the seconds per frame of the second of two batches."""
-    num_views = 2 if config.crop.flip else 1
-    per_batch = max(config.extract.batch_size // num_views, 1)
-    there = todo[(plan.image_size[todo] > 0).all(axis=1)]
-    usable = there if len(there) else todo
-    # Neighbours, as an extraction reads them: a video is slow to jump about in.
-    chosen = usable[: 2 * per_batch]
-    batches = [chosen[:per_batch], chosen[-per_batch:]]
-    load_s = detect_s = 0.0
-    for members in batches:
-        load_s, detect_s = _seconds(config, dataset, detector, config.crop, plan, members)
-    return Speed(load_s, detect_s, dataset.cpu_bound)
-
-
 def say_plan(plan: ExtractPlan, screen: Console) -> None:
     """Print the plan, in red where the disk is too small."""
     todo = f"{plan.num_chunks_todo} of {plan.num_chunks} chunks"
@@ -201,26 +158,6 @@ def duration_text(seconds: float) -> str:
         return f"{seconds / 60:.0f} min"
     hours = seconds / 3600
     return f"{hours:.1f} h" if hours < 48 else f"{timedelta(hours=hours).days} days"
-
-
-def _seconds(
-    config: RunConfig,
-    dataset: Dataset,
-    detector: FrozenDetector,
-    crop: CropConfig,
-    plan: RowPlan,
-    members: np.ndarray[Any, np.dtype[np.intp]],
-) -> tuple[float, float]:
-    """Return seconds per frame of reading and cropping, and of the network."""
-    rows = [int(row) for row in members]
-    lenient = config.extract.model_copy(update={"strict": False})
-    start = time.perf_counter()
-    task = FrameTask(dataset, crop, plan, rows)
-    frames = [task(row) for row in rows]
-    loaded = time.perf_counter()
-    run_chunk(frames, detector, plan, lenient, dataset.imported_keypoints())
-    ended = time.perf_counter()
-    return (loaded - start) / len(rows), (ended - loaded) / len(rows)
 
 
 def _rows_by_split(plan: RowPlan) -> dict[str, int]:
