@@ -132,7 +132,9 @@ def test_a_store_being_created_with_other_settings_is_not_touched(bucket: str) -
     assert list(objects(url)) == ["creating"]
 
 
-@pytest.mark.parametrize("fault", ["flipped", "cut", "lost"])
+@pytest.mark.parametrize(
+    "fault", ["flipped", *(pytest.param(each, marks=pytest.mark.slow) for each in ("cut", "lost"))]
+)
 @pytest.mark.parametrize(
     ("key", "where"), [("features/x4/c.1.0.0.0.0", "x4"), ("status/c.1", "status")]
 )

@@ -67,6 +67,7 @@ def test_resumed_training_ends_with_the_same_weights(dataset: Human36m, tmp_path
     assert (tmp_path / "parts" / "weights.safetensors").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_training_from_a_trained_detector_begins_where_that_one_ended(
     dataset: Human36m, tmp_path: Path
 ) -> None:

@@ -255,6 +255,7 @@ def test_info_reads_identities_of_any_shape(tmp_path: Path, posecache: CommandLi
     assert (listed["detector"], listed["dataset"]) == (None, CONTENT_IDENTITY["adapter"])
 
 
+@pytest.mark.slow
 def test_stores_behind_a_url_are_recoded_to_and_looked_into(
     store: Path, bucket: str, posecache: CommandLine, tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_damaged_chunk_is_written_again_to_the_same_bytes(raw: Path, key: str)
     assert verify(raw).ok
 
 
+@pytest.mark.slow
 def test_quick_verifying_finds_all_but_changed_maps(store_of: Callable[[str], Path]) -> None:
     for layout in ("raw", "zstd"):
         store = store_of(layout)

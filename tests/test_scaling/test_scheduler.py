@@ -98,6 +98,7 @@ def test_a_chunk_that_kills_every_worker_is_named_and_costs_no_other(
     assert len(committed(tmp_path / "a.zarr")) == 8
 
 
+@pytest.mark.slow
 def test_workers_have_the_recorded_number_of_threads_whatever_they_were_started_with(
     layout: Path, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
