@@ -28,6 +28,7 @@ from cache.schema import (
 from cache.shuffle import shuffled
 from cache.skeletons import SKELETONS, Skeleton, get_skeleton
 from cache.verify import Problem, VerifyReport, verify
+from cache.windows import ClipWindows, WindowShape
 from cache.writer import CacheWriter, ChunkData
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "CacheWriter",
     "Camera",
     "ChunkData",
+    "ClipWindows",
     "FrameStatus",
     "IndexColumn",
     "LevelSpec",
@@ -55,6 +57,7 @@ __all__ = [
     "Skeleton",
     "SkeletonMismatch",
     "VerifyReport",
+    "WindowShape",
     "choose_shard_rows",
     "conversion_note",
     "convert_keypoints",

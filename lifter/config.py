@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, PositiveInt, model_validator
 
@@ -15,7 +15,12 @@ class LifterConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     """A lifter and its sizes. The defaults are those of the published model."""
 
     name: str = "capf"
-    """Name in `lifter.LIFTERS`: `capf` (joints and feature maps) or `pose_only` (joints)."""
+    """Name in `lifter.LIFTERS`; docs/lifters.md lists them."""
+    num_frames: PositiveInt = 1
+    """Frames that a lifter of windows reads for a pose: odd, unless `causal`."""
+    causal: bool = False
+    """Windows end at their target, for use while a video runs, instead of having it in the
+    middle."""
     width: PositiveInt = 128
     """Width of a token; a joint of `capf` has one token for itself and one per level."""
     depth: PositiveInt = 4
@@ -44,6 +49,10 @@ class LifterConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     """`capf`: `published` uses the reference points as they come; `geometric` takes them as
     crop px / (crop size / 2) - 1 and moves them, per level, to cell = px / stride."""
 
+    options: dict[str, Any] = {}
+    """Arguments of the lifter's own constructor that have no name here; docs/lifters.md lists
+    them."""
+
     @model_validator(mode="after")
     def _heads_divide_widths(self) -> Self:
         if self.width % self.num_heads or self.width % self.deform_heads:
@@ -54,6 +63,11 @@ class LifterConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
         if self.token_width is not None and self.token_width % self.num_heads:
             raise ValueError(
                 f"token_width={self.token_width} must be a multiple of num_heads={self.num_heads}"
+            )
+        if self.num_frames % 2 == 0 and not self.causal:
+            raise ValueError(
+                f"num_frames={self.num_frames} has no middle frame: take an odd number, or"
+                " causal=true"
             )
         if self.levels is not None and len(set(self.levels)) != max(len(self.levels), 1):
             raise ValueError(f"levels={self.levels} must name each map once, and at least one")

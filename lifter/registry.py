@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
+from lifter import models
 from lifter.config import LifterConfig
 from lifter.errors import LifterConfigError
 from lifter.models.base import Lifter
-from lifter.models.capf import Capf
-from lifter.models.pose_only import PoseOnly
+from lifter.words import suggestion
 
-LIFTERS: dict[str, type[Lifter]] = {"pose_only": PoseOnly, "capf": Capf}
+
+def _lifters() -> Iterator[type[Lifter]]:
+    """Yields the lifters in the files of `lifter.models`: each class there that has a name."""
+    for found in pkgutil.iter_modules(models.__path__):
+        module = importlib.import_module(f"{models.__name__}.{found.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Lifter) and "name" in vars(value):
+                yield value
+
+
+LIFTERS: Mapping[str, type[Lifter]] = MappingProxyType({one.name: one for one in _lifters()})
 
 
 def build_lifter(
@@ -40,7 +52,7 @@ def build_lifter(
     if unknown:
         raise LifterConfigError(
             f"Lifters have no option {', '.join(map(repr, unknown))}"
-            f"{_suggestion(unknown[0], LifterConfig.model_fields)}. "
+            f"{suggestion(unknown[0], LifterConfig.model_fields)}. "
             f"They have: {', '.join(LifterConfig.model_fields)}."
         )
     try:
@@ -49,14 +61,9 @@ def build_lifter(
         raise LifterConfigError(f"This lifter cannot be built: {error}") from error
     if config.name not in LIFTERS:
         raise LifterConfigError(
-            f"There is no lifter {config.name!r}{_suggestion(config.name, LIFTERS)}. "
+            f"There is no lifter {config.name!r}{suggestion(config.name, LIFTERS)}. "
             f"Lifters: {', '.join(LIFTERS)}."
         )
     return LIFTERS[config.name].from_config(
         config, level_channels=tuple(level_channels), num_joints=num_joints
     )
-
-
-def _suggestion(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -49,11 +49,12 @@ def run_directory(config: RunConfig, reader: CacheReader, world: World = ALONE) 
     """Return the directory of the run that `config` describes on this store.
 
     The name ends in a hash of everything that decides the weights, so that the same command finds
-    its own run again, and any change makes another one.
+    its own run again, and any change makes another one. Settings at their defaults are left out:
+    an option that a later version adds leaves the runs there are where they are.
     """
     decides: dict[str, Any] = {
-        "train": config.train.decisive(),
-        "lifter": config.lifter.model_dump(mode="json"),
+        "train": config.train.decisive(changed_only=True),
+        "lifter": config.lifter.model_dump(mode="json", exclude_defaults=True),
         "features": dict(reader.feature_identity),
         "content": dict(reader.content_identity),
     }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lifter.blocks import AttentionBlock, DeformableBlock, JointDecoder, drop_path_rates
-from lifter.config import Fusion, LifterConfig, ReferenceRule
+from lifter.config import Fusion, ReferenceRule
 from lifter.errors import LifterConfigError
 from lifter.models.base import Lifter
 from lifter.ops import prepare_levels
@@ -24,6 +24,7 @@ class Capf(Lifter):
     joint blocks mix the joints, each as one wide token.
     """
 
+    name: ClassVar[str] = "capf"
     uses_features: ClassVar[bool] = True
 
     def __init__(
@@ -77,26 +78,6 @@ class Capf(Lifter):
             drop_path=drop_path,
         )
 
-    @classmethod
-    def from_config(
-        cls, config: LifterConfig, *, level_channels: Sequence[int], num_joints: int
-    ) -> Self:
-        """Returns a lifter with random weights."""
-        return cls(
-            level_channels=level_channels,
-            num_joints=num_joints,
-            width=config.width,
-            depth=config.depth,
-            num_heads=config.num_heads,
-            deform_heads=config.deform_heads,
-            num_points=config.num_points,
-            mlp_ratio=config.mlp_ratio,
-            drop_path=config.drop_path,
-            context_dropout=config.context_dropout,
-            fusion=config.fusion,
-            reference_rule=config.reference_rule,
-        )
-
     def forward(
         self,
         keypoints_2d: Tensor,  # [B, J, 2] screen-normalised
@@ -104,6 +85,7 @@ class Capf(Lifter):
         levels: Sequence[Tensor] | None = None,  # L maps [B, H, W, C]
         *,
         scales: Sequence[Tensor] | None = None,  # per level [C], of 8-bit maps
+        window_rows: Tensor | None = None,  # noqa: ARG002 (lifts single frames)
     ) -> Tensor:  # [B, J, 3]
         """Returns the joints in metres, camera frame, relative to the root joint."""
         levels = self.pyramid.check(levels)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lifter.blocks import JointDecoder
-from lifter.config import LifterConfig
 from lifter.models.base import Lifter
 
 TOKENS_PER_JOINT = 5  # of capf with the four published levels
@@ -22,41 +21,26 @@ class PoseOnly(Lifter):
     with four levels, so what differs between the two is what feeds them.
     """
 
+    name: ClassVar[str] = "pose_only"
     uses_features: ClassVar[bool] = False
 
     def __init__(
         self,
         *,
         num_joints: int = 17,
-        token_width: int = 640,
+        width: int = 128,
+        token_width: int | None = None,
         depth: int = 4,
         num_heads: int = 8,
         mlp_ratio: float = 2.0,
         drop_path: float = 0.2,
     ) -> None:
         super().__init__()
+        token_width = token_width or TOKENS_PER_JOINT * width
         self.pose_embedding = nn.Linear(2, token_width)
         self.position_embedding = nn.Parameter(torch.zeros(1, num_joints, token_width))
         self.decoder = JointDecoder(
             token_width, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_path=drop_path
-        )
-
-    @classmethod
-    def from_config(
-        cls,
-        config: LifterConfig,
-        *,
-        level_channels: Sequence[int],  # noqa: ARG003 (reads no maps)
-        num_joints: int,
-    ) -> Self:
-        """Returns a lifter with random weights."""
-        return cls(
-            num_joints=num_joints,
-            token_width=config.token_width or TOKENS_PER_JOINT * config.width,
-            depth=config.depth,
-            num_heads=config.num_heads,
-            mlp_ratio=config.mlp_ratio,
-            drop_path=config.drop_path,
         )
 
     def forward(
@@ -66,6 +50,7 @@ class PoseOnly(Lifter):
         levels: Sequence[Tensor] | None = None,  # noqa: ARG002
         *,
         scales: Sequence[Tensor] | None = None,  # noqa: ARG002
+        window_rows: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:  # [B, J, 3]
         """Returns the joints in metres, camera frame, relative to the root joint."""
         joints = self.pose_embedding(keypoints_2d) + self.position_embedding

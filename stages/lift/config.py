@@ -23,6 +23,8 @@ class DataConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
     same split (same network, no information); `none`: maps of zeros."""
     context_seed: NonNegativeInt = 0
     """Seed of the fixed pairing that `shuffled` uses in evaluation."""
+    frame_step: PositiveInt = 1
+    """Frames of a clip from one frame of a window to the next, for lifters of windows."""
     train_split: str = "train"
     """Split that the weights are fitted on."""
     validation_split: str = "validation"
@@ -98,9 +100,13 @@ class TrainConfig(FeedConfig, frozen=True):
     device: str = "cpu"
     """Torch device, e.g. `cpu` or `cuda`."""
 
-    def decisive(self) -> dict[str, Any]:
-        """Returns the settings that the weights depend on."""
-        return self.model_dump(mode="json", exclude={*FeedConfig.model_fields, "save_every"})
+    def decisive(self, *, changed_only: bool = False) -> dict[str, Any]:
+        """Returns the settings that the weights depend on; `changed_only`: none at its default."""
+        return self.model_dump(
+            mode="json",
+            exclude={*FeedConfig.model_fields, "save_every"},
+            exclude_defaults=changed_only,
+        )
 
 
 class EvaluateConfig(FeedConfig, frozen=True):

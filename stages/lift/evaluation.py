@@ -19,6 +19,7 @@ from stages.lift.feed.batches import LiftData
 from stages.lift.feed.levels import sampling_backend
 from stages.lift.feed.residency import place_maps
 from stages.lift.feed.samples import METRES_PER_MM, splits_of
+from stages.lift.feed.windows import Windowing, windowing_of
 from stages.lift.predictions import predict_mm
 from stages.lift.runs.checkpoints import LoadedRun, load_run
 from stages.lift.runs.rundir import METRICS_FILE, write_json
@@ -49,6 +50,7 @@ def evaluate(
     *,
     data: DataConfig,
     level_names: Collection[str],
+    windowing: Windowing | None = None,
 ) -> Evaluation:
     """Returns the predictions and metrics of a model on one split.
 
@@ -66,6 +68,7 @@ def evaluate(
         config=data,
         level_names=tuple(level_names),
         flipped=config.flip_average,
+        windowing=windowing,
         complete_labels=True,
         device=device,
     )
@@ -159,6 +162,7 @@ def evaluate_run(
             config,
             data=data,
             level_names=run.level_names,
+            windowing=windowing_of(run.description.lifter, data),
         )
         if progress:
             progress(evaluations[split])

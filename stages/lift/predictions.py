@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lifter.models.base import prediction
 from stages.lift.config import FeedConfig
 from stages.lift.feed.batches import LiftData
 from stages.lift.feed.prefetch import Prefetch
@@ -48,23 +49,25 @@ def _predict_view(
     device: torch.device,
     feed: FeedConfig,
 ) -> NDArray[np.float64]:
-    batches = data.ordered_batches(batch_size=batch_size, view=view)
+    tiles = None
+    if data.windowing is not None and data.windowing.predicts_all:
+        tiles = data.tile_batches(batch_size=batch_size, view=view)
     with (
         evaluation_mode(model),
         torch.no_grad(),
         Prefetch(
-            batches,
+            tiles or data.ordered_batches(batch_size=batch_size, view=view),
             depth=feed.prefetch_batches,
             threads=feed.loader_threads,
             recycle=data.recycle,
         ) as ahead,
     ):
-        parts = [batch.lifted_by(model) for batch in on_device(ahead, device)]
+        parts = [prediction(batch.lifted_by(model)) for batch in on_device(ahead, device)]
     if not parts:
         return np.empty((0, *data.samples.target_m.shape[2:]))
     # All at once: every copy to the host waits for the device.
     predicted: NDArray[np.float64] = torch.cat(parts).to("cpu", torch.float64).numpy()
-    return predicted
+    return predicted if tiles is None else tiles.untile(predicted)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from stages.lift.devices import torch_settings, use_device
 from stages.lift.feed.levels import level_names, sampling_backend
 from stages.lift.feed.residency import Placement
 from stages.lift.feed.rundata import check_splits, open_data
+from stages.lift.feed.windows import windowing_of
 from stages.lift.fit.averages import WeightAverage
 from stages.lift.fit.epoch import EpochReport, run_epoch
 from stages.lift.fit.optimizer import build_optimizer
@@ -112,7 +113,14 @@ class _Training:
         names = level_names(lifter_config, reader)
         trained_on = describe(reader, config.data, names)
         model = build_model(lifter_config, trained_on).to(self.device)
-        self.data = open_data(config, reader, names, self.device, world=world)
+        self.data = open_data(
+            config,
+            reader,
+            names,
+            self.device,
+            windowing=windowing_of(lifter_config, config.data),
+            world=world,
+        )
         self.steps_per_epoch = -(-len(self.data.training) // config.batch_size)
         steps = config.steps or config.epochs * self.steps_per_epoch
         self.num_epochs = -(-steps // self.steps_per_epoch)
@@ -123,7 +131,7 @@ class _Training:
             self.state,
             config,
             self.device,
-            all_valid=bool(self.data.training.samples.valid.all()),
+            all_valid=self.data.training.all_valid,
             world=world,
         )
         self.description = RunDescription(

@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache import CacheReader
+from cache import CacheReader, ClipWindows
+from lifter.models.base import Outputs
 from stages.lift.config import DataConfig
+from stages.lift.errors import LiftError
 from stages.lift.feed.maps import (
     MapSource,
     ResidentMaps,
@@ -21,7 +23,8 @@ from stages.lift.feed.maps import (
     level_scales,
 )
 from stages.lift.feed.order import draw_donors, share_starts, shuffle_samples
-from stages.lift.feed.samples import Samples, load_samples
+from stages.lift.feed.samples import InputFrames, Samples, load_frames, load_samples
+from stages.lift.feed.windows import TileBatches, Windowing
 from stages.lift.processes.world import ALONE, World
 
 CPU = torch.device("cpu")
@@ -29,17 +32,24 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Batch:
-    """`B` samples; maps are channels last, in the order of the lifter's levels."""
+    """`B` samples; maps are channels last, in the order of the lifter's levels.
 
-    keypoints_2d: Tensor  # [B, J, 2] screen-normalised, float32
-    reference_points: Tensor  # [B, J, 2] unit frame, float32
-    levels: list[Tensor]  # L maps [B, H, W, C], as stored
+    With windows of F frames, keypoints have an axis for them after the first, and so have targets
+    if every frame is predicted. Frames that several windows share are there once among R rows of
+    maps and reference points; without windows, R is B. Without maps, R is 0 with windows.
+    """
+
+    keypoints_2d: Tensor  # [B, (F,) J, 2] screen-normalised, float32
+    reference_points: Tensor  # [R, J, 2] unit frame, float32
+    levels: list[Tensor]  # L maps [R, H, W, C], as stored
     scales: list[Tensor] | None  # per level [C], float32, what its codes are multiplied by
-    target_m: Tensor  # [B, J, 3] camera frame, relative to the root, float32
-    valid: Tensor  # [B, J] bool
-    samples: NDArray[np.int64]  # [B] positions in the split
+    target_m: Tensor  # [B, (F,) J, 3] camera frame, relative to the root, float32
+    valid: Tensor  # [B, (F,) J] bool
+    samples: NDArray[np.int64]  # [B] positions in the split; of windows, of their targets' frames
     rows_of_all: int  # of the batch of all processes; B if there is one
     loss_weight: float = 1.0  # see `Batches`
+    window_rows: Tensor | None = None  # [B, F] which of the R rows each frame of a window is
+    map_frames: NDArray[np.int64] | None = None  # [R] positions of the frames; None: the samples
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -55,18 +65,23 @@ class Batch:
             levels=[level.to(device, non_blocking=True) for level in self.levels],
             target_m=self.target_m.to(device, non_blocking=True),
             valid=self.valid.to(device, non_blocking=True),
+            window_rows=None
+            if self.window_rows is None
+            else self.window_rows.to(device, non_blocking=True),
         )
 
     def tensors(self) -> list[Tensor]:
         """Returns all that `to` moves."""
-        labels = [self.target_m, self.valid]
-        return [self.keypoints_2d, self.reference_points, *self.levels, *labels]
+        others = [self.target_m, self.valid]
+        others += [] if self.window_rows is None else [self.window_rows]
+        return [self.keypoints_2d, self.reference_points, *self.levels, *others]
 
-    def lifted_by(self, model: Callable[..., Tensor]) -> Tensor:
-        """Returns what a lifter makes of the batch [B, J, 3]; scales go to it where there are."""
-        scales = {} if self.scales is None else {"scales": self.scales}
-        output: Tensor = model(self.keypoints_2d, self.reference_points, self.levels, **scales)
-        return output
+    def lifted_by(self, model: Callable[..., Outputs]) -> Outputs:
+        """Returns what a lifter makes of the batch; scales and windows go to it where they are."""
+        more: dict[str, Any] = {} if self.scales is None else {"scales": self.scales}
+        if self.window_rows is not None:
+            more["window_rows"] = self.window_rows
+        return model(self.keypoints_2d, self.reference_points, self.levels, **more)
 
 
 class LiftData:
@@ -74,7 +89,8 @@ class LiftData:
 
     `level_names` are the maps to read, in the lifter's order; empty for a lifter without context.
     `device` is that of the lifter: batches for a GPU lie in page-locked memory, from which copies
-    to it are asynchronous.
+    to it are asynchronous. With `windowing`, samples are windows of all frames that can be read,
+    whether or not they have labels.
 
     Where several processes train one run, each owns the maps of a fixed, contiguous share of the
     rows, and of every batch lifts the samples that see one of its maps. It thus never reads
@@ -91,19 +107,42 @@ class LiftData:
         config: DataConfig,
         level_names: Sequence[str],
         flipped: bool,
+        windowing: Windowing | None = None,
         complete_labels: bool = False,
         device: torch.device = CPU,
         world: World = ALONE,
     ) -> None:
         self.reader = reader
+        self.windowing = windowing
         self.config = config
         self.world = world
         self.level_names = tuple(level_names)
         self.samples: Samples = load_samples(
             reader, split, config, flipped=flipped, complete_labels=complete_labels
         )
+        self.frames: InputFrames = self.samples
+        self.windows: ClipWindows | None = None
+        if windowing is not None:
+            if config.context == "shuffled" and level_names and world.size > 1:
+                raise LiftError(
+                    "Shuffled context of windows is for one process: the frames of a window would"
+                    " see maps of several. Train it in one process."
+                )
+            self.frames = load_frames(reader, split, config, flipped=flipped)
+            self.windows = ClipWindows(
+                self.frames.clips,
+                reader.index("frame").codes[self.frames.rows],
+                windowing.shape,
+            )
+        # [n] position of each sample among the frames, and [frames] back, -1 without labels
+        self.frame_of = np.searchsorted(self.frames.rows, self.samples.rows).astype(np.int64)
+        self._sample_of = np.full(len(self.frames), -1, dtype=np.int64)
+        self._sample_of[self.frame_of] = np.arange(len(self.samples))
         starts = share_starts(
-            self.samples.rows, block_rows=reader.block_rows, num_shares=world.size
+            self.frames.rows,
+            block_rows=reader.block_rows,
+            num_shares=world.size,
+            first_of_clip=None if self.windows is None else self.windows.first_of_clip,
         )
         self._own = slice(int(starts[world.rank]), int(starts[world.rank + 1]))
         self._flipped = flipped
@@ -112,7 +151,7 @@ class LiftData:
         self._maps: MapSource = (
             ZeroMaps(reader, self.level_names, device=device)
             if config.context == "none"
-            else StoredMaps(reader, self.samples.rows, self.level_names, pin=self._pin)
+            else StoredMaps(reader, self.frames.rows, self.level_names, pin=self._pin)
         )
 
     def __len__(self) -> int:
@@ -122,6 +161,12 @@ class LiftData:
     def num_views(self) -> int:
         """Views that are read, the plain one first."""
         return 2 if self._flipped else 1
+
+    @property
+    def all_valid(self) -> bool:
+        """Whether every joint of every batch counts in the loss."""
+        predicts_all = self.windowing is not None and self.windowing.predicts_all
+        return not predicts_all and bool(self.samples.valid.all())
 
     @property
     def maps_bytes(self) -> int:
@@ -141,7 +186,7 @@ class LiftData:
             return
         self._maps = ResidentMaps(
             self.reader,
-            self.samples.rows[self._own],
+            self.frames.rows[self._own],
             self.level_names,
             first=self._own.start,
             num_views=self.num_views,
@@ -165,7 +210,7 @@ class LiftData:
         coins = rng.random(len(self)) < 0.5
         views = coins.astype(np.int64) if self._flipped else np.zeros(len(self), dtype=np.int64)
         donors = self._donors(rng)
-        if donors is not None and block_rows > 1:
+        if donors is not None and block_rows > 1 and self.windows is None:
             order = np.argsort(donors)[order]  # it is the maps that are read in blocks
         return Batches(self, order, views=views, donors=donors, batch_size=batch_size)
 
@@ -176,6 +221,10 @@ class LiftData:
         order = np.flatnonzero(self.is_own(donors))
         return Batches(self, order, views=views, donors=donors, batch_size=batch_size)
 
+    def tile_batches(self, *, batch_size: int, view: int) -> TileBatches:
+        """Returns windows side by side that hold the samples of `shown`, in one view."""
+        return TileBatches(self, batch_size=batch_size, view=view)
+
     def shown(self) -> NDArray[np.int64]:
         """Returns the positions of the samples that this process evaluates, in the store's order.
 
@@ -184,9 +233,19 @@ class LiftData:
         return np.flatnonzero(self.is_own(self._fixed_donors()))
 
     def is_own(self, donors: NDArray[np.int64] | None) -> NDArray[np.bool_]:  # [n]
-        """Returns which samples see maps that this process owns, lent by `donors` [n]."""
-        maps_from = np.arange(len(self)) if donors is None else donors
+        """Returns which samples see maps that this process owns, lent by `donors` [frames]."""
+        maps_from = self.frame_of if donors is None else donors[self.frame_of]
         return (maps_from >= self._own.start) & (maps_from < self._own.stop)
+
+    def num_valid(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> int:
+        """Returns how many joints count in the loss of the samples [B] in the views [B]."""
+        valid = self.samples.valid
+        if self.windows is None or self.windowing is None or not self.windowing.predicts_all:
+            return int(valid[views, chosen].sum())
+        positions, real = self.windows.of(self.frame_of[chosen])
+        labels = self._sample_of[positions]
+        counts = valid[views[:, None], labels] & (real & (labels >= 0))[..., None]
+        return int(counts.sum())
 
     def batch(
         self,
@@ -197,8 +256,11 @@ class LiftData:
     ) -> Batch:
         """Returns the samples at the positions `chosen` [B], each in its view of `views` [B].
 
-        `donors` [n] names for every sample the one that lends it its maps; `None`: itself.
+        `donors` [frames] names for every frame the one that lends it its maps; `None`: itself.
         """
+        if self.windows is not None:
+            found = self.window_batch(self.frame_of[chosen], views=views, donors=donors)
+            return replace(found, samples=chosen)
         samples = self.samples
         maps_from = chosen if donors is None else donors[chosen]
         return Batch(
@@ -212,20 +274,68 @@ class LiftData:
             rows_of_all=len(chosen),
         )
 
+    def window_batch(
+        self,
+        targets: NDArray[np.int64],
+        *,
+        views: NDArray[np.int64],
+        donors: NDArray[np.int64] | None = None,
+    ) -> Batch:
+        """Returns the windows of the frames at the positions `targets` [B], in the views [B].
+
+        Targets without a label have no valid joint.
+        """
+        assert self.windows is not None
+        assert self.windowing is not None
+        positions, real = self.windows.of(targets)
+        views_of = np.broadcast_to(views[:, None], positions.shape)
+        frames, frame_views, places = np.empty((3, 0), dtype=np.int64)
+        if self.level_names:
+            keys, places = np.unique(positions * 2 + views_of, return_inverse=True)
+            frames, frame_views = keys >> 1, keys & 1
+        if not self.windowing.predicts_all:
+            positions_out, views_out, real = targets, views, np.ones(len(targets), dtype=bool)
+        else:
+            positions_out, views_out = positions, views_of
+        labels = self._sample_of[positions_out]
+        is_labelled = (labels >= 0) & real
+        samples = self.samples
+        maps_from = frames if donors is None else donors[frames]
+        return Batch(
+            keypoints_2d=self._tensor(self.frames.keypoints_2d[views_of, positions]),
+            reference_points=self._tensor(self.frames.reference_points[frame_views, frames]),
+            levels=self._maps.gather(maps_from, frame_views),
+            scales=self._scales,
+            target_m=self._tensor(samples.target_m[views_out, labels]),
+            valid=self._tensor(samples.valid[views_out, labels] & is_labelled[..., None]),
+            samples=targets,
+            rows_of_all=len(targets),
+            window_rows=self._tensor(places.reshape(positions.shape)) if self.level_names else None,
+            map_frames=frames,
+        )
+
     def blank_batch(self) -> Batch:
         """Returns a batch of no samples: one row of zeros, which a lifter can read, of weight 0."""
         joints = self.samples.target_m.shape[2]
         zeros, one = ZeroMaps(self.reader, self.level_names, device=CPU), np.zeros(1, np.int64)
+        window: tuple[int, ...] = (1,)
+        predicted = window
+        window_rows = None
+        if self.windowing is not None:
+            window = (1, self.windowing.shape.num_frames)
+            predicted = window if self.windowing.predicts_all else predicted
+            window_rows = torch.zeros(window, dtype=torch.int64) if self.level_names else None
         return Batch(
-            keypoints_2d=torch.zeros(1, joints, 2),
+            keypoints_2d=torch.zeros(*window, joints, 2),
             reference_points=torch.zeros(1, joints, 2),
             levels=zeros.gather(one, one),
             scales=self._scales,
-            target_m=torch.zeros(1, joints, 3),
-            valid=torch.zeros(1, joints, dtype=torch.bool),
+            target_m=torch.zeros(*predicted, joints, 3),
+            valid=torch.zeros(*predicted, joints, dtype=torch.bool),
             samples=np.empty(0, dtype=np.int64),
             rows_of_all=0,
             loss_weight=0.0,
+            window_rows=window_rows,
         )
 
     def recycle(self, batch: Batch) -> None:
@@ -244,7 +354,7 @@ class LiftData:
     def _donors(self, rng: np.random.Generator) -> NDArray[np.int64] | None:
         if self.config.context != "shuffled" or not self.level_names:
             return None
-        return draw_donors(self.samples.clips, rng)
+        return draw_donors(self.frames.clips, rng)
 
 
 class Batches:
@@ -264,7 +374,7 @@ class Batches:
         order: NDArray[np.int64],  # [n] positions
         *,
         views: NDArray[np.int64],  # [n] of every sample
-        donors: NDArray[np.int64] | None,  # [n]
+        donors: NDArray[np.int64] | None,  # [frames]
         batch_size: int,
     ) -> None:
         self._data, self._order, self._views, self._donors = data, order, views, donors
@@ -290,7 +400,7 @@ class Batches:
         )
 
     def _num_valid(self, chosen: NDArray[np.int64]) -> int:
-        return int(self._data.samples.valid[self._views[chosen], chosen].sum())
+        return self._data.num_valid(chosen, self._views[chosen])
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[index] for index in range(len(self)))

@@ -56,11 +56,15 @@ def share_starts(
     *,
     block_rows: int,
     num_shares: int,
+    first_of_clip: NDArray[np.int64] | None = None,  # [n] position of the first row of its clip
 ) -> NDArray[np.int64]:  # [num_shares + 1]
     """Returns where the shares of `rows` begin and end, as positions in `rows`.
 
-    The shares are as equal as blocks of rows allow that are read together: none is divided.
+    The shares are as equal as blocks of rows allow that are read together: none is divided. Where
+    windows are read, it is clips that are not divided.
     """
-    first_of_block = np.searchsorted(rows, rows // block_rows * block_rows)
+    first_of_block = first_of_clip
+    if first_of_block is None:
+        first_of_block = np.searchsorted(rows, rows // block_rows * block_rows)
     share = first_of_block * num_shares // max(len(rows), 1)  # ascending
     return np.searchsorted(share, np.arange(num_shares + 1)).astype(np.int64)

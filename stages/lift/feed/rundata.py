@@ -13,6 +13,7 @@ from stages.lift.errors import EmptySplit, LiftError
 from stages.lift.feed.batches import LiftData
 from stages.lift.feed.residency import Placement, place_maps
 from stages.lift.feed.samples import require_3d_labels, splits_of
+from stages.lift.feed.windows import Windowing
 from stages.lift.processes.world import ALONE, World
 
 
@@ -51,6 +52,7 @@ def open_data(
     level_names: Sequence[str],
     device: torch.device,
     *,
+    windowing: Windowing | None = None,
     world: World = ALONE,
 ) -> RunData:
     """Returns the samples of both splits; their maps stay in the store.
@@ -66,6 +68,7 @@ def open_data(
             config=config.data,
             level_names=level_names,
             flipped=flipped,
+            windowing=windowing,
             device=device,
             world=world,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,26 +20,35 @@ PLAIN, FLIPPED = 0, 1
 METRES_PER_MM = 1e-3
 
 
+Labels = Literal["none", "root", "all"]
+
+
 @dataclass(frozen=True)
-class Samples:
-    """`n` samples of one split; arrays with a leading `V` hold the plain and the flipped view.
+class InputFrames:
+    """`n` frames that a lifter can read; arrays with a leading `V` hold the plain and flipped view.
 
     The flipped view is a mirrored world: x is negated and left and right joints are exchanged, so
     that a lifter sees an ordinary person.
     """
 
-    split: str
     rows: NDArray[np.int64]  # [n] row of the store, ascending
     clips: NDArray[np.int64]  # [n] code of the clip
     keypoints_px: NDArray[np.float32]  # [n, J, 2] of the picture, plain view
     keypoints_2d: NDArray[np.float32]  # [V, n, J, 2] screen-normalised
     reference_points: NDArray[np.float32]  # [V, n, J, 2] unit frame of the crop
-    target_m: NDArray[np.float32]  # [V, n, J, 3] camera frame, relative to the root
-    valid: NDArray[np.bool_]  # [V, n, J]
-    dropped: Mapping[str, int]  # rows left out, by reason
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Samples(InputFrames):
+    """`n` frames of one split with labels."""
+
+    split: str
+    target_m: NDArray[np.float32]  # [V, n, J, 3] camera frame, relative to the root
+    valid: NDArray[np.bool_]  # [V, n, J]
+    dropped: Mapping[str, int]  # rows left out, by reason
 
 
 def load_samples(
@@ -58,16 +67,10 @@ def load_samples(
     Raises `EmptySplit` if nothing is left, `LiftError` for a keypoint source or a view that the
     store does not hold or for keypoints that are not finite.
     """
-    require_source(reader, config.keypoint_source)
+    _require_inputs(reader, config.keypoint_source, flipped=flipped)
     require_3d_labels(reader)
-    if flipped and "flipped" not in reader.views:
-        raise LiftError(
-            f"{store_name(reader)} holds the views {', '.join(reader.views)}, but flip augmentation"
-            " and flip averaging read the flipped one. Extract it (crop.flip=true) or switch both"
-            " off (train.flip=false, evaluate.flip_average=false)."
-        )
     rows, dropped = usable_rows(
-        reader, split, config.keypoint_source, complete_labels=complete_labels
+        reader, split, config.keypoint_source, labels="all" if complete_labels else "root"
     )
     skeleton = reader.label_skeleton
     swap = skeleton.swap
@@ -75,32 +78,62 @@ def load_samples(
     relative = (joints_mm - joints_mm[:, skeleton.root, None]) * METRES_PER_MM
     valid = reader.labels("valid")[rows]
     relative[~valid] = 0.0
-    keypoints, references, targets, valids = [], [], [], []
+    targets, valids = [relative], [valid]
+    if flipped:
+        targets.append(mirror(relative, swap))
+        valids.append(valid[:, swap])
+    return Samples(
+        **vars(_frames(reader, rows, config.keypoint_source, flipped=flipped)),
+        split=split,
+        target_m=np.stack(targets).astype(np.float32),
+        valid=np.stack(valids),
+        dropped=dropped,
+    )
+
+
+def load_frames(
+    reader: CacheReader, split: str, config: DataConfig, *, flipped: bool
+) -> InputFrames:
+    """Returns all frames of `split` that can be read, with and without labels.
+
+    Raises as `load_samples`.
+    """
+    _require_inputs(reader, config.keypoint_source, flipped=flipped)
+    rows, _ = usable_rows(reader, split, config.keypoint_source, labels="none")
+    return _frames(reader, rows, config.keypoint_source, flipped=flipped)
+
+
+def _require_inputs(reader: CacheReader, source: str, *, flipped: bool) -> None:
+    require_source(reader, source)
+    if flipped and "flipped" not in reader.views:
+        raise LiftError(
+            f"{store_name(reader)} holds the views {', '.join(reader.views)}, but flip augmentation"
+            " and flip averaging read the flipped one. Extract it (crop.flip=true) or switch both"
+            " off (train.flip=false, evaluate.flip_average=false)."
+        )
+
+
+def _frames(
+    reader: CacheReader, rows: NDArray[np.int64], source: str, *, flipped: bool
+) -> InputFrames:
+    keypoints, references = [], []
     plain_px = np.empty(0)
     for view in (PLAIN, FLIPPED) if flipped else (PLAIN,):
-        points_px = _keypoints_px(reader, rows, config.keypoint_source, view)
+        points_px = _keypoints_px(reader, rows, source, view)
         screen, unit = _frames_of(reader, rows, points_px, view)
-        target = relative
         if view == PLAIN:
             plain_px = points_px
-        if view == FLIPPED:
-            screen = mirror(screen, swap)
-            unit = unit[:, swap]
-            target = mirror(relative, swap)
+        else:
+            swap = reader.label_skeleton.swap
+            screen, unit = mirror(screen, swap), unit[:, swap]
         keypoints.append(screen.astype(np.float32))
         references.append(unit.astype(np.float32))
-        targets.append(target.astype(np.float32))
-        valids.append(valid[:, swap] if view == FLIPPED else valid)
-    return Samples(
-        split=split,
+    return InputFrames(
         rows=rows,
         clips=reader.index("clip").codes[rows].astype(np.int64),
         keypoints_px=plain_px.astype(np.float32),
         keypoints_2d=np.stack(keypoints),
         reference_points=np.stack(references),
-        target_m=np.stack(targets),
-        valid=np.stack(valids),
-        dropped=dropped,
     )
 
 
@@ -122,13 +155,13 @@ def splits_of(reader: CacheReader) -> tuple[str, ...]:
 
 
 def usable_rows(
-    reader: CacheReader, split: str, keypoint_source: str, *, complete_labels: bool = False
+    reader: CacheReader, split: str, keypoint_source: str, *, labels: Labels
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
     """Returns the rows of `split` that can be used and the counts of the others by reason.
 
-    Reasons are the names of statuses, and of rows whose status is OK: `NO_ROOT_LABEL` or
-    `INCOMPLETE_LABEL`, `NO_KEYPOINTS` (imported, none at all), `INCOMPLETE_KEYPOINTS` (imported,
-    some joints).
+    `labels` says which they must have: none, that of the root, or those of all joints. Reasons are
+    the names of statuses, and of rows whose status is OK: `NO_ROOT_LABEL` or `INCOMPLETE_LABEL`,
+    `NO_KEYPOINTS` (imported, none at all), `INCOMPLETE_KEYPOINTS` (imported, some joints).
     """
     if split not in splits_of(reader):
         raise EmptySplit(
@@ -140,12 +173,16 @@ def usable_rows(
     rows = np.flatnonzero(column.codes == code)
     status = reader.status(rows=rows)
     valid = reader.labels("valid")[rows]
-    labelled = valid.all(axis=1) if complete_labels else valid[:, reader.label_skeleton.root]
+    labelled = {
+        "none": np.ones(len(rows), dtype=bool),
+        "root": valid[:, reader.label_skeleton.root],
+        "all": valid.all(axis=1),
+    }[labels]
     none, some = _absent_keypoints(reader, rows, keypoint_source)
     usable = status == FrameStatus.OK
     dropped = Counter(FrameStatus(int(code)).name for code in status[~usable])
     for reason, is_absent in (
-        ("INCOMPLETE_LABEL" if complete_labels else "NO_ROOT_LABEL", ~labelled),
+        ("INCOMPLETE_LABEL" if labels == "all" else "NO_ROOT_LABEL", ~labelled),
         ("NO_KEYPOINTS", none),
         ("INCOMPLETE_KEYPOINTS", some),
     ):

@@ -106,8 +106,9 @@ def run_epoch(
 def _not_finite(
     totals: Totals, data: LiftData, batch: Batch, *, epoch: int, lr: float
 ) -> NotFiniteLoss:
-    rows = data.samples.rows[batch.samples]
-    maps_ok = torch.ones(len(batch), dtype=torch.bool)
+    frames = batch.samples if batch.map_frames is None else batch.map_frames
+    rows = data.frames.rows[frames]
+    maps_ok = torch.ones(len(frames), dtype=torch.bool)
     for level in batch.levels:
         maps_ok &= torch.isfinite(level.float()).flatten(1).all(1).cpu()
     if bool(maps_ok.all()):

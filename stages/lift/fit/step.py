@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lifter.losses import mpjpe
+from lifter.models.base import Lifter, Outputs, prediction
 from stages.lift.config import TrainConfig
 from stages.lift.feed.batches import Batch
 from stages.lift.fit.optimizer import set_lr
@@ -54,10 +55,13 @@ class TrainStep:
         self.state, self.config, self.device, self.world = state, config, device, world
         self._all_valid = all_valid
         self._parameters = [p for p in state.model.parameters() if p.requires_grad]
-        self._forward: Callable[..., Tensor] = world.wrap(state.model)
+        self._forward: Callable[..., Outputs] = world.wrap(state.model)
+        self._criterion = state.model.loss if isinstance(state.model, Lifter) else _mpjpe
         if config.compile:
-            # The parts of several processes are of a new size in every step.
-            is_dynamic = False if world.size == 1 else None
+            # The parts of several processes are of a new size in every step, and so are the frames
+            # that windows do not share.
+            is_windowed = isinstance(state.model, Lifter) and state.model.reads_windows
+            is_dynamic = False if world.size == 1 and not is_windowed else None
             self._forward = torch.compile(self._forward, dynamic=is_dynamic)
         self._mirror = _Mirror(device)
         self.start_epoch()
@@ -88,16 +92,16 @@ class TrainStep:
             self.state.average.update(self.state.model)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Returns the mean distance of the valid joints, in metres, float32.
+        """Returns what the lifter minimises, float32: MPJPE in metres, or a loss of its own.
 
         Of several processes, each has a loss of its own; their mean is that of the whole batch.
         """
         with torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"
         ):
-            predicted_m = batch.lifted_by(self._forward)
+            outputs = batch.lifted_by(self._forward)
         valid = None if self._all_valid else batch.valid
-        loss_m = mpjpe(predicted_m.float(), batch.target_m, valid)
+        loss_m = self._criterion(outputs, batch.target_m, valid)
         return loss_m if self.world.size == 1 else loss_m * batch.loss_weight
 
     def seen(self) -> Totals:
@@ -159,6 +163,10 @@ class _Mirror:
             self._known = self._arriving.tolist()
             self._arrived = None
         return self._known
+
+
+def _mpjpe(outputs: Outputs, target_m: Tensor, valid: Tensor | None) -> Tensor:
+    return mpjpe(prediction(outputs).float(), target_m, valid)
 
 
 def _as_totals(known: list[float]) -> Totals:
