@@ -22,7 +22,7 @@ from pipeline.runs import (
     write_json,
 )
 from stages.extract.datasets import Dataset, DatasetError, FrameError
-from stages.lift import Evaluation, TrainProgress, evaluate_run, train
+from stages.lift import EvaluateConfig, Evaluation, TrainProgress, evaluate_run, train
 from stages.lift.figures import plot_frames
 from stages.lift.processes.world import ALONE, World
 from stages.lift.progress import Report
@@ -126,7 +126,10 @@ def finished_run(config: RunConfig, run_dir: Path) -> LiftedRun | None:
     if not (metrics_file.is_file() and config_file.is_file()):
         return None
     metrics = read_json(metrics_file)
-    if metrics.get("evaluate") != config.evaluate.model_dump(mode="json"):
+    # Settings that the metrics do not name came later: what they describe had the defaults.
+    defaults = EvaluateConfig().model_dump(mode="json")
+    asked = config.evaluate.model_dump(mode="json")
+    if {**defaults, **metrics.get("evaluate", {})} != asked:
         return None
     return LiftedRun(
         run_dir=run_dir,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from pipeline.doctor import Finding
+
+if TYPE_CHECKING:
+    from stages.lift.fit.optimizer import ParameterGroup
 
 _STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
 
@@ -91,9 +94,15 @@ _METRIC_NAMES = ("MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "PCK", "AUC")
 
 
 def split_table(metrics: Mapping[str, Any]) -> Table:
-    """Return one line per split, frame-wise and action-wise means; mm, and % for PCK and AUC."""
+    """Return the means of every split over frames and over actions; mm, and % for PCK and AUC.
+
+    Below those of the epoch that was kept are those of the last epoch, where it is another.
+    """
+    last = metrics.get("last")
+    if last and last["epoch"] == metrics["epoch"]:
+        last = None
     table = Table(
-        title=sources_text(metrics),
+        title=f"{sources_text(metrics)}, epoch {metrics['epoch']}",
         title_justify="left",
         caption="\n".join(metrics.get("notes", ())) or None,
         caption_justify="left",
@@ -107,7 +116,17 @@ def split_table(metrics: Mapping[str, Any]) -> Table:
         frames = f"{found['num_frames']:,}"
         table.add_row(split, "frames", frames, *_metric_cells(found["frame_wise"]))
         table.add_row("", "actions", "", *_metric_cells(found["action_wise"]))
+        if last:
+            for name, over in (("frame_wise", "frames"), ("action_wise", "actions")):
+                label = f"{over}, last epoch ({last['epoch']})"
+                table.add_row("", label, "", *_metric_cells(last["splits"][split][name]))
     return table
+
+
+def groups_text(groups: Sequence[ParameterGroup]) -> str:
+    """Return the parameter groups of a lifter and their peak learning rates, in one line."""
+    words = [f"{group.name} {group.num_parameters:,} at lr {group.lr:.2g}" for group in groups]
+    return f"parameters: {', '.join(words)}"
 
 
 def sources_text(metrics: Mapping[str, Any]) -> str:
@@ -122,13 +141,37 @@ def sources_text(metrics: Mapping[str, Any]) -> str:
 
 def action_table(metrics: Mapping[str, Any], split: str) -> Table:
     """Return one line per action of a split."""
-    table = Table(title=f"{split}, by action", title_justify="left")
-    table.add_column("action")
+    return _group_table(metrics["splits"][split]["per_action"], f"{split}, by action", "action")
+
+
+def subject_table(metrics: Mapping[str, Any], split: str) -> Table | None:
+    """Return one line per subject of a split; None if there is only one, or none is known.
+
+    The subjects of MPI-INF-3DHP's test set are its sequences.
+    """
+    groups = metrics["splits"][split].get("per_subject", {})
+    return _group_table(groups, f"{split}, by subject", "subject") if len(groups) > 1 else None
+
+
+def held_out_tables(metrics: Mapping[str, Any]) -> list[Table]:
+    """Return the tables of every test split, by action and by subject."""
+    tables = []
+    for split in metrics["splits"]:
+        if split.startswith("test"):
+            tables.append(action_table(metrics, split))
+            by_subject = subject_table(metrics, split)
+            tables += [] if by_subject is None else [by_subject]
+    return tables
+
+
+def _group_table(groups: Mapping[str, Mapping[str, Any]], title: str, of: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(of)
     table.add_column("frames", justify="right")
     for name in _METRIC_NAMES:
         table.add_column(name, justify="right")
-    for action, found in metrics["splits"][split]["per_action"].items():
-        table.add_row(action, f"{found['num_frames']:,}", *_metric_cells(found))
+    for group, found in groups.items():
+        table.add_row(group, f"{found['num_frames']:,}", *_metric_cells(found))
     return table
 
 

@@ -13,7 +13,7 @@ from pipeline.lifting import draw_frames
 from pipeline.runs import CONFIG_FILE, METRICS_FILE, find_run, read_json
 from pipeline.settings import assign, parse_set, validate
 from pipeline.stores import open_store, store_location
-from pipeline.tables import action_table, joint_table, split_table
+from pipeline.tables import held_out_tables, joint_table, split_table
 from stages.extract.datasets import DatasetError
 from stages.lift import evaluate_run
 
@@ -51,9 +51,8 @@ def run_evaluate(
         return
     screen = console()
     screen.print(split_table(metrics))
-    for split in metrics["splits"]:
-        if split.startswith("test"):
-            screen.print(action_table(metrics, split))
+    for table in held_out_tables(metrics):
+        screen.print(table)
     screen.print(joint_table(metrics))
     for split, evaluation in evaluations.items():
         screen.print(f"{split}: {evaluation.maps}", soft_wrap=True)

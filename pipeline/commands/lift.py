@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from cache import CacheReader
@@ -11,8 +12,8 @@ from pipeline.console import Meter, console, print_json
 from pipeline.datasets import dataset_of
 from pipeline.extraction import complete_store, ensure_store
 from pipeline.lifting import LiftedRun, help_lift, lift, progress_note, run_directory
-from pipeline.tables import action_table, split_table
-from stages.lift import TrainProgress
+from pipeline.tables import groups_text, held_out_tables, split_table
+from stages.lift import TrainProgress, planned_groups
 from stages.lift.processes.distributed import open_world
 from stages.lift.processes.world import World
 
@@ -79,6 +80,8 @@ def _lift(
             screen.print(f"would train {config.lifter.name} into {run_dir or config.runs_root}")
         return
     reader = CacheReader(state.location)
+    groups = planned_groups(config.train, config.lifter, reader)
+    screen.print(groups_text(groups))
 
     def report(progress: TrainProgress) -> None:
         meter.update(config.lifter.name, min(progress.fraction, 0.999), progress_note(progress))
@@ -89,14 +92,13 @@ def _lift(
         done = "up to date" if run.up_to_date else f"{run.seconds_train:.0f} s"
         meter.update(config.lifter.name, 1.0, done)
     if as_json:
-        print_json(_as_json(run))
+        print_json({**_as_json(run), "parameter_groups": [asdict(group) for group in groups]})
         return
     if run.up_to_date:
         screen.print(f"{run.run_dir}: up to date, nothing to do.", soft_wrap=True)
     screen.print(split_table(run.metrics))
-    for split in run.metrics["splits"]:
-        if split.startswith("test"):
-            screen.print(action_table(run.metrics, split))
+    for table in held_out_tables(run.metrics):
+        screen.print(table)
     if run.feeding:
         screen.print(run.feeding, soft_wrap=True)
     screen.print(f"run: {run.run_dir}", soft_wrap=True)

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
         RunWriteError,
         StoreMismatch,
     )
-    from stages.lift.evaluation import Evaluation, evaluate, evaluate_run
+    from stages.lift.evaluation import Evaluation, evaluate
     from stages.lift.figures import plot_curves, plot_frames
     from stages.lift.progress import TrainProgress
+    from stages.lift.run_evaluation import evaluate_run
     from stages.lift.runs.checkpoints import LoadedRun, load_run
-    from stages.lift.training import TrainSummary, train
+    from stages.lift.training import TrainSummary, planned_groups, train
 
 __all__ = [
     "Comparison",
@@ -53,6 +54,7 @@ __all__ = [
     "evaluate_run",
     "load_run",
     "paired_bootstrap",
+    "planned_groups",
     "plot_curves",
     "plot_frames",
     "train",
@@ -74,10 +76,11 @@ _HOMES = {
         "RunWriteError",
         "StoreMismatch",
     ),
-    "evaluation": ("Evaluation", "evaluate", "evaluate_run"),
+    "evaluation": ("Evaluation", "evaluate"),
     "figures": ("plot_curves", "plot_frames"),
     "progress": ("TrainProgress",),
-    "training": ("TrainSummary", "train"),
+    "run_evaluation": ("evaluate_run",),
+    "training": ("TrainSummary", "planned_groups", "train"),
 }
 _HOME = {name: f"stages.lift.{module}" for module, names in _HOMES.items() for name in names}
 

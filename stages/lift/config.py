@@ -11,6 +11,7 @@ Context = Literal["own", "shuffled", "none"]
 Difference = Literal["skeleton", "features", "keypoints"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 Residency = Literal["disk", "host", "device", "auto"]
+Velocity = Literal["clips", "concatenated"]
 
 
 class DataConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -28,7 +29,7 @@ class DataConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstring
     train_split: str = "train"
     """Split that the weights are fitted on."""
     validation_split: str = "validation"
-    """Split that the best epoch is chosen on; never a test split."""
+    """Split that the best epoch is chosen on; a test split only with `allow_test_selection`."""
     shuffle_window_blocks: PositiveInt = 64
     """Blocks of rows that are mixed with each other in the order of an epoch, on a store whose rows
     are read in blocks (compressed, or remote); any other store is shuffled as a whole. A window
@@ -87,6 +88,9 @@ class TrainConfig(FeedConfig, frozen=True):
     to minutes."""
     select: Literal["best", "last"] = "best"
     """`best`: lowest validation MPJPE; `last`: the last epoch, where there is no validation."""
+    allow_test_selection: bool = False
+    """Let `data.validation_split` be a test split, as results of the field often do: errors on it
+    are then too low, which every result of the run says."""
     eval_every: PositiveInt = 1
     """Epochs between two validations; the last epoch is always validated."""
     validation_flip: bool = False
@@ -127,8 +131,14 @@ class EvaluateConfig(FeedConfig, frozen=True):
     """Set the predicted root to zero before the error, as the MPI-INF-3DHP protocol does."""
     pck_threshold_mm: Annotated[float, Field(gt=0.0)] = 150.0
     """Distance under which a joint counts as correct."""
+    velocity: Velocity = "clips"
+    """Steps that MPJVE compares: `clips`: between frames that follow each other in a clip;
+    `concatenated`: between all neighbours in the list of a table's frames, also where one clip
+    ends and the next begins, as published results do."""
     weights: Literal["best", "last"] = "best"
     """Which weights of the run."""
+    also_last: bool = True
+    """Evaluate the last epoch, too, and give its means beside those of the best."""
     device: str = "cpu"
     """Torch device."""
     threads: PositiveInt | None = None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,11 @@ from stages.lift.config import DataConfig, EvaluateConfig
 from stages.lift.devices import torch_settings, use_device
 from stages.lift.errors import EmptySplit, NotFiniteLoss
 from stages.lift.feed.batches import LiftData
-from stages.lift.feed.levels import sampling_backend
-from stages.lift.feed.residency import place_maps
+from stages.lift.feed.residency import Placement, place_maps
 from stages.lift.feed.samples import METRES_PER_MM, splits_of
-from stages.lift.feed.windows import Windowing, windowing_of
+from stages.lift.feed.windows import Windowing
 from stages.lift.predictions import predict_mm
-from stages.lift.runs.checkpoints import LoadedRun, load_run
-from stages.lift.runs.rundir import METRICS_FILE, write_json
 from stages.lift.scores import mean_of_groups, score_frames, summarise, summarise_groups
-from stages.lift.sources import sources_of
 
 
 @dataclass(frozen=True)
@@ -55,12 +50,36 @@ def evaluate(
     """Returns the predictions and metrics of a model on one split.
 
     The metrics: `frame_wise` (every frame counts once), `action_wise` (unweighted mean over the
-    actions, as in the papers), `per_action`, `per_joint` (MPJPE), `per_clip`, and the counts of
-    frames left out by reason. MPJVE compares only frames that follow each other inside a clip.
+    actions, as in the papers), `per_action`, `per_subject` (of MPI-INF-3DHP's test set: sequence),
+    `per_joint` (MPJPE), `per_clip`, and the counts of frames left out by reason. MPJVE compares
+    what `config.velocity` says.
 
     Raises `EmptySplit` if the split has no usable row, `NotFiniteLoss` for a prediction that is
     not finite, `DoesNotFit` if `config.residency` names a memory that is too small.
     """
+    (evaluation,) = evaluate_models(
+        [model],
+        reader,
+        split,
+        config,
+        data=data,
+        level_names=level_names,
+        windowing=windowing,
+    )
+    return evaluation
+
+
+def evaluate_models(
+    models: Sequence[nn.Module],
+    reader: CacheReader,
+    split: str,
+    config: EvaluateConfig,
+    *,
+    data: DataConfig,
+    level_names: Collection[str],
+    windowing: Windowing | None = None,
+) -> list[Evaluation]:
+    """Returns what `evaluate` does, of several models that read the same maps."""
     device = use_device(config.device)
     lift_data = LiftData(
         reader,
@@ -72,26 +91,38 @@ def evaluate(
         complete_labels=True,
         device=device,
     )
-    placement = place_maps([lift_data], config.residency, device=device, passes=1)
-    with torch_settings(config.threads):
-        predicted_mm = predict_mm(
-            model.to(device),
-            lift_data,
-            batch_size=config.batch_size,
-            flip_average=config.flip_average,
-            device=device,
-            feed=config,
-        )
-    samples = lift_data.samples
+    placement = place_maps([lift_data], config.residency, device=device, passes=len(models))
+    evaluations = []
+    for model in models:
+        with torch_settings(config.threads):
+            predicted_mm = predict_mm(
+                model.to(device),
+                lift_data,
+                batch_size=config.batch_size,
+                flip_average=config.flip_average,
+                device=device,
+                feed=config,
+            )
+        evaluations.append(_score(predicted_mm, lift_data, config, data, placement))
+    return evaluations
+
+
+def _score(
+    predicted_mm: NDArray[np.float64],  # [n, J, 3]
+    lift_data: LiftData,
+    config: EvaluateConfig,
+    data: DataConfig,
+    placement: Placement,
+) -> Evaluation:
+    samples, reader = lift_data.samples, lift_data.reader
     true_mm = samples.target_m[0].astype(np.float64) / METRES_PER_MM
-    root = reader.label_skeleton.root
     if config.zero_root:
-        predicted_mm[:, root] = 0.0
+        predicted_mm[:, reader.label_skeleton.root] = 0.0
     if not np.isfinite(predicted_mm).all():
         bad = samples.rows[~np.isfinite(predicted_mm).all(axis=(1, 2))]
         raise NotFiniteLoss(
-            f"The predictions of {len(bad)} rows of {split!r} are not finite (first store rows:"
-            f" {bad[:5].tolist()}). 'posecache cache verify' checks the maps."
+            f"The predictions of {len(bad)} rows of {samples.split!r} are not finite (first store"
+            f" rows: {bad[:5].tolist()}). 'posecache cache verify' checks the maps."
         )
     scores = score_frames(
         predicted_mm,
@@ -101,10 +132,12 @@ def evaluate(
         ),
         pck_threshold_mm=config.pck_threshold_mm,
         skeleton=reader.label_skeleton.name,
+        velocity=config.velocity,
     )
-    actions = _words(reader, "action", samples.rows)
-    per_action = summarise_groups(scores, actions)
-    per_clip = summarise_groups(scores, _words(reader, "clip", samples.rows))
+    per_action, per_subject, per_clip = (
+        summarise_groups(scores, _words(reader, name, samples.rows))
+        for name in ("action", "subject", "clip")
+    )
     metrics = {
         "num_frames": len(samples),
         "num_clips": len(per_clip),
@@ -112,6 +145,7 @@ def evaluate(
         "frame_wise": summarise(scores, np.arange(len(samples))),
         "action_wise": mean_of_groups(per_action),
         "per_action": per_action,
+        "per_subject": per_subject,
         "per_joint": {
             name: float(error)
             for name, error in zip(
@@ -121,7 +155,7 @@ def evaluate(
         "per_clip": per_clip,
     }
     return Evaluation(
-        split=split,
+        split=samples.split,
         keypoint_source=data.keypoint_source,
         rows=samples.rows,
         keypoints_px=samples.keypoints_px,
@@ -131,59 +165,6 @@ def evaluate(
         metrics=metrics,
         maps=placement.line(),
     )
-
-
-def evaluate_run(
-    run: LoadedRun | Path | str,
-    reader: CacheReader,
-    config: EvaluateConfig | None = None,
-    *,
-    progress: Callable[[Evaluation], None] | None = None,
-) -> dict[str, Evaluation]:
-    """Evaluates a trained run on every split asked for and writes its `metrics.json`.
-
-    Returns the evaluations by split. Raises `StoreMismatch` if the store is not of the kind that
-    the run was trained on, unless the difference is named in `config.allow`; what was allowed is
-    written into the metrics.
-    """
-    config = config or EvaluateConfig()
-    if not isinstance(run, LoadedRun):
-        run = load_run(run, weights=config.weights)
-    data = run.config.data
-    if config.keypoint_source:
-        data = data.model_copy(update={"keypoint_source": config.keypoint_source})
-    run.require_fit(reader, keypoint_source=data.keypoint_source, allow=config.allow)
-    evaluations = {}
-    for split in config.splits or evaluation_splits(reader, data):
-        evaluations[split] = evaluate(
-            run.model,
-            reader,
-            split,
-            config,
-            data=data,
-            level_names=run.level_names,
-            windowing=windowing_of(run.description.lifter, data),
-        )
-        if progress:
-            progress(evaluations[split])
-    write_json(
-        run.run_dir / METRICS_FILE,
-        {
-            "epoch": run.epoch,
-            "weights": run.weights,
-            "seed": run.config.seed,
-            "lifter": run.description.lifter.name,
-            "num_parameters": run.description.num_parameters,
-            **sources_of(reader, data.keypoint_source, data.context if run.level_names else None),
-            "context": data.context if run.level_names else None,
-            "sampling_backend": sampling_backend(
-                reader, run.level_names, use_device(config.device)
-            ),
-            "evaluate": config.model_dump(mode="json"),
-            "splits": {name: evaluation.metrics for name, evaluation in evaluations.items()},
-        },
-    )
-    return evaluations
 
 
 def evaluation_splits(reader: CacheReader, data: DataConfig) -> tuple[str, ...]:

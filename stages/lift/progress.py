@@ -6,9 +6,10 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stages.lift.feed.residency import Placement
+if TYPE_CHECKING:  # torch comes with it, and a list of runs needs none
+    from stages.lift.feed.residency import Placement
 
 
 @dataclass(frozen=True)

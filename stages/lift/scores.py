@@ -16,6 +16,7 @@ from lifter.metrics import (
     n_mpjpe_per_frame_mm,
     p_mpjpe_per_frame_mm,
 )
+from stages.lift.config import Velocity
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +33,7 @@ class FrameScores:
     velocity_mm: Floats  # [n] error of the step from the frame before; NaN for a clip's first
     correct: Floats  # [n] fraction of the joints PCK counts that are within its threshold
     auc: Floats  # [n] mean of that fraction over the AUC thresholds
+    difference_mm: Floats | None  # [n, J, 3] predicted - true, if MPJVE is of concatenated frames
 
 
 def score_frames(
@@ -41,6 +43,7 @@ def score_frames(
     follows: NDArray[np.bool_],  # [n] the frame before it, of the same clip, is the sample before
     pck_threshold_mm: float,
     skeleton: str,
+    velocity: Velocity = "clips",
 ) -> FrameScores:
     """Returns the parts of all metrics, in mm; the steps of MPJVE are mm per frame.
 
@@ -58,6 +61,7 @@ def score_frames(
         velocity_mm=velocity_mm,
         correct=(counted_mm < pck_threshold_mm).mean(-1),
         auc=np.mean([(counted_mm < limit).mean(-1) for limit in AUC_THRESHOLDS_MM], axis=0),
+        difference_mm=predicted_mm - true_mm if velocity == "concatenated" else None,
     )
 
 
@@ -66,8 +70,7 @@ def summarise(scores: FrameScores, chosen: NDArray[Any]) -> dict[str, float | in
 
     Fractions are 0..1; `mpjve_mm` is `None` where no two frames follow each other.
     """
-    velocity_mm = scores.velocity_mm[chosen]
-    velocity_mm = velocity_mm[~np.isnan(velocity_mm)]
+    velocity_mm = _steps_mm(scores, chosen)
     return {
         "mpjpe_mm": float(scores.joint_mm[chosen].mean()),
         "p_mpjpe_mm": float(scores.p_mpjpe_mm[chosen].mean()),
@@ -77,6 +80,17 @@ def summarise(scores: FrameScores, chosen: NDArray[Any]) -> dict[str, float | in
         "auc": float(scores.auc[chosen].mean()),
         "num_frames": len(scores.p_mpjpe_mm[chosen]),
     }
+
+
+def _steps_mm(scores: FrameScores, chosen: NDArray[Any]) -> Floats:  # [steps]
+    if scores.difference_mm is not None:
+        # `np.diff` over whatever frames a table has, as published code does.
+        joints: Floats = np.linalg.norm(np.diff(scores.difference_mm[chosen], axis=0), axis=-1)
+        steps: Floats = joints.mean(-1)
+        return steps
+    velocity_mm: Floats = scores.velocity_mm[chosen]
+    found: Floats = velocity_mm[~np.isnan(velocity_mm)]
+    return found
 
 
 def summarise_groups(

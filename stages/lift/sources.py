@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cache import CacheReader, conversion_note
+from stages.lift.config import TrainConfig
 
 _HASH_LETTERS = 8
 
@@ -48,3 +49,15 @@ def label_notes(reader: CacheReader) -> list[str]:
     """Returns what of the labels the dataset calls an approximation."""
     notes = reader.content_identity.get("notes")
     return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def selection_notes(config: TrainConfig) -> list[str]:
+    """Returns a sentence if the epoch of a run is chosen on a test split."""
+    split = config.data.validation_split
+    if config.select != "best" or not split.startswith("test"):
+        return []
+    return [
+        f"CHOSEN ON TEST: the epoch is the one with the lowest error on {split}, so the errors on"
+        f" {split} are too low to compare with results that were chosen on validation or not at"
+        " all; those of the last epoch are not chosen."
+    ]

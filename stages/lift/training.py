@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from cache import CacheReader
-from lifter import param_groups
 from lifter.config import LifterConfig
 from stages.lift.config import TrainConfig
 from stages.lift.devices import torch_settings, use_device
@@ -20,7 +19,7 @@ from stages.lift.feed.rundata import check_splits, open_data
 from stages.lift.feed.windows import windowing_of
 from stages.lift.fit.averages import WeightAverage
 from stages.lift.fit.epoch import EpochReport, run_epoch
-from stages.lift.fit.optimizer import build_optimizer
+from stages.lift.fit.optimizer import ParameterGroup, build_optimizer, group_parameters
 from stages.lift.fit.step import TrainStep
 from stages.lift.fit.validation import validate
 from stages.lift.processes.world import ALONE, World
@@ -29,6 +28,7 @@ from stages.lift.runs.checkpoints import RunDescription, build_model, versions
 from stages.lift.runs.identity import describe
 from stages.lift.runs.recording import Recording
 from stages.lift.runs.state import TrainState
+from stages.lift.sources import selection_notes
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,15 @@ def train(
         return training.run(progress if world.leads else None)
 
 
+def planned_groups(
+    config: TrainConfig, lifter_config: LifterConfig, reader: CacheReader
+) -> list[ParameterGroup]:
+    """Returns the parameter groups that `train` will have; raises as `train` does."""
+    names = level_names(lifter_config, reader)
+    model = build_model(lifter_config, describe(reader, config.data, names))
+    return group_parameters(model, config)
+
+
 class _Training:
     """One run: the data, the state and the files."""
 
@@ -134,14 +143,15 @@ class _Training:
             all_valid=self.data.training.all_valid,
             world=world,
         )
+        groups = group_parameters(model, config)
         self.description = RunDescription(
             train=config,
             lifter=lifter_config,
             trained_on=trained_on,
             num_parameters=sum(p.numel() for p in model.parameters()),
-            parameter_groups={
-                name: sum(p.numel() for p in group) for name, group in param_groups(model).items()
-            },
+            parameter_groups={group.name: group.num_parameters for group in groups},
+            learning_rates={group.name: group.lr for group in groups},
+            notes=tuple(selection_notes(config)),
             dropped_rows=self.data.dropped_rows,
             processes=world.size,
             sampling_backend=sampling_backend(reader, names, self.device),

@@ -81,15 +81,23 @@ def open_data(
 
 
 def check_splits(config: TrainConfig, reader: CacheReader) -> None:
-    """Raises `LiftError` for a test split or no 3D labels, `EmptySplit` if nothing to choose on."""
+    """Raises `LiftError` for a test split or no 3D labels, `EmptySplit` if nothing to choose on.
+
+    The epoch may be chosen on a test split where `config.allow_test_selection` says so.
+    """
     require_3d_labels(reader)
     data, present = config.data, splits_of(reader)
-    for name in (data.train_split, data.validation_split):
-        if name.startswith("test"):
-            raise LiftError(
-                f"The split {name!r} is a test split: nothing is trained or chosen on it."
-                " Set train.data.train_split and train.data.validation_split to others."
-            )
+    if data.train_split.startswith("test"):
+        raise LiftError(
+            f"The split {data.train_split!r} is a test split: nothing is trained on it."
+            " Set train.data.train_split to another."
+        )
+    if data.validation_split.startswith("test") and not config.allow_test_selection:
+        raise LiftError(
+            f"The split {data.validation_split!r} is a test split: nothing is chosen on it."
+            " Set train.data.validation_split to another. To choose on it all the same, as some"
+            " published results do, set train.allow_test_selection=true; every result then says so."
+        )
     if config.select == "best" and data.validation_split not in present:
         raise EmptySplit(
             f"The best epoch is chosen on the split {data.validation_split!r}, but the store has"

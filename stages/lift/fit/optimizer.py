@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
 from lifter import param_groups
 from stages.lift.config import TrainConfig
 from stages.lift.errors import LiftError
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share a learning rate."""
+
+    name: str
+    num_parameters: int
+    lr: float  # at its peak
+
+
+def group_parameters(model: nn.Module, config: TrainConfig) -> list[ParameterGroup]:
+    """Returns the groups of a lifter with their learning rates; none is empty.
+
+    Raises as `build_optimizer`.
+    """
+    return [
+        ParameterGroup(
+            name=group["name"],
+            num_parameters=sum(parameter.numel() for parameter in group["params"]),
+            lr=config.lr * group["lr_scale"],
+        )
+        for group in build_optimizer(model, config).param_groups
+    ]
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:

@@ -44,6 +44,10 @@ class RunDescription(BaseModel, extra="forbid", frozen=True):
     trained_on: TrainedOn
     num_parameters: int
     parameter_groups: dict[str, int]
+    learning_rates: dict[str, float] = {}
+    """Peak learning rate of every parameter group."""
+    notes: tuple[str, ...] = ()
+    """What must be said of the run's results."""
     dropped_rows: dict[str, dict[str, int]]
     processes: int = 1
     """Processes that trained it together; each draws its own drop path, and sums are rounded in
