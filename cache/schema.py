@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from cache.coords import UnitRule
 from cache.errors import SchemaMismatch
 from cache.skeletons import get_skeleton
 
@@ -40,6 +41,8 @@ FEATURES = "features"
 KEYPOINTS = "keypoints"
 LABELS = "labels"
 INDEX = "index"
+POINTS = "points"
+"""Key of a feature identity that only a point cache has."""
 CAMERA_ARRAYS = ("K", "R", "t_mm", "distortion", "fps")
 
 View = Literal["plain", "flipped"]
@@ -115,6 +118,29 @@ def choose_shard_rows(levels: Sequence[LevelSpec], dtype: str = "float16") -> in
     return rows
 
 
+@dataclass(frozen=True, config=_CONFIG)
+class PointSpec:
+    """What a point cache holds in place of maps: what the maps show at the joints.
+
+    Column j of a level, whose map is `[1, J, C]`, was read bilinearly at joint j, with zeros
+    outside the map. In the flipped view, as in the plain one, joints are those of the person that
+    the picture shows: left and right are exchanged.
+
+    Args:
+        keypoint_source: of the joints.
+        reference_rule: that led from them to places in the maps; see `cache.coords`.
+        skeleton: joint set of the columns, that of the labels.
+    """
+
+    keypoint_source: Annotated[str, AfterValidator(_check_source)]
+    reference_rule: UnitRule
+    skeleton: str
+
+    def identity(self, dtype: FeatureDtype) -> dict[str, str]:
+        """What the feature identity says under `POINTS` of points that were stored in `dtype`."""
+        return {**asdict(self), "dtype": dtype}
+
+
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class CacheSpec:
     """Layout of a store.
@@ -132,6 +158,8 @@ class CacheSpec:
         keypoint_sources: `detector`, `gt`, `imported:<name>`.
         codec: of the features; `raw` can be read in any order at the speed of memory.
         inner_rows: rows that are compressed together, 1 for `raw`.
+        points: of a point cache, where its columns were read; a level's stride is then that of the
+            map they were read in. None: levels hold maps.
     """
 
     num_rows: PositiveInt
@@ -147,6 +175,7 @@ class CacheSpec:
     codec: Codec = "raw"
     inner_rows: PositiveInt = 1
     imported_skeletons: Mapping[str, str] = Field(default_factory=dict)
+    points: PointSpec | None = None
 
     @model_validator(mode="after")
     def _check(self) -> CacheSpec:
@@ -175,7 +204,23 @@ class CacheSpec:
             )
         for skeleton in self.imported_skeletons.values():
             get_skeleton(skeleton)
+        if self.points is not None:
+            self._check_points(self.points)
         return self
+
+    def _check_points(self, points: PointSpec) -> None:
+        if points.keypoint_source not in self.keypoint_sources:
+            raise ValueError(
+                f"points were read at {points.keypoint_source!r}, which is not among the sources "
+                f"{list(self.keypoint_sources)}"
+            )
+        joints = get_skeleton(points.skeleton).num_joints
+        for level in self.levels:
+            if (level.height, level.width) != (1, joints):
+                raise ValueError(
+                    f"points of {points.skeleton} are 1 x {joints}, level {level.name} is "
+                    f"{level.height} x {level.width}"
+                )
 
     def source_skeleton(self, source: str, label_skeleton: str) -> str:
         """Name of the joint set of a keypoint source, given that of the labels."""
@@ -223,6 +268,8 @@ class CacheSpec:
             del tree["codec"], tree["inner_rows"]
         if not self.imported_skeletons:
             del tree["imported_skeletons"]
+        if self.points is None:
+            del tree["points"]
         return tree
 
     @classmethod

@@ -33,7 +33,8 @@ class LifterConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     """Probability of skipping a block in training: rises linearly from 0 to this over the depth."""
     token_width: PositiveInt | None = None
     """`pose_only`: width of a joint's token; `None`: 5 x `width`, what a joint of `capf` has with
-    four levels, so that both have the same joint blocks and the same head."""
+    four levels, so that both have the same joint blocks and the same head. `capf_temporal`: width
+    of each of a joint's tokens; `None`: 32."""
     levels: tuple[str, ...] | None = None
     """`capf`: names of the maps to read; `None`: all that the store has."""
     deform_heads: PositiveInt = 4

@@ -38,6 +38,14 @@ class Lifter(nn.Module):
     """Whether `forward` returns a pose for every frame of the window, instead of its target's."""
 
     @classmethod
+    def reads_points(cls, config: LifterConfig) -> bool:  # noqa: ARG003 (for those that do)
+        """Returns whether, so configured, it needs of the maps only what they show at the joints.
+
+        It then takes `levels` of [R, J, C], which a point cache holds, in place of maps.
+        """
+        return False
+
+    @classmethod
     def from_config(
         cls, config: LifterConfig, *, level_channels: Sequence[int], num_joints: int
     ) -> Self:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from lifter.blocks import AttentionBlock, DeformableBlock, JointDecoder, drop_path_rates
-from lifter.config import Fusion, ReferenceRule
+from lifter.config import Fusion, LifterConfig, ReferenceRule
 from lifter.errors import LifterConfigError
 from lifter.models.base import Lifter
 from lifter.ops import prepare_levels
-from lifter.pyramid import PyramidEmbedding, geometric_shifts
+from lifter.pyramid import PyramidEmbedding, are_points, geometric_shifts
 
 
 class Capf(Lifter):
@@ -21,11 +21,17 @@ class Capf(Lifter):
 
     A joint has 1 + L tokens: one for its 2D position and one per level. Context blocks let the
     level tokens sample their maps around the joint, fusion blocks mix the tokens of a joint, and
-    joint blocks mix the joints, each as one wide token.
+    joint blocks mix the joints, each as one wide token. Without context blocks (`fusion` other than
+    `full`) it needs of the maps only what they show at the joints.
     """
 
     name: ClassVar[str] = "capf"
     uses_features: ClassVar[bool] = True
+
+    @classmethod
+    def reads_points(cls, config: LifterConfig) -> bool:
+        """Returns whether no block samples around the joints."""
+        return config.fusion != "full"
 
     def __init__(
         self,
@@ -82,7 +88,7 @@ class Capf(Lifter):
         self,
         keypoints_2d: Tensor,  # [B, J, 2] screen-normalised
         reference_points: Tensor | None = None,  # [B, J, 2] unit frame
-        levels: Sequence[Tensor] | None = None,  # L maps [B, H, W, C]
+        levels: Sequence[Tensor] | None = None,  # L maps [B, H, W, C], or L points [B, J, C]
         *,
         scales: Sequence[Tensor] | None = None,  # per level [C], of 8-bit maps
         window_rows: Tensor | None = None,  # noqa: ARG002 (lifts single frames)
@@ -91,11 +97,17 @@ class Capf(Lifter):
         levels = self.pyramid.check(levels)
         if reference_points is None:
             raise LifterConfigError("capf needs reference_points [B, J, 2], got None.")
-        levels = prepare_levels(levels, reference_points)
         batch, joints, _ = keypoints_2d.shape
         shifts = None
-        if self.reference_rule == "geometric":
-            shifts = geometric_shifts(reference_points, levels)
+        if not are_points(levels):
+            levels = prepare_levels(levels, reference_points)
+            if self.reference_rule == "geometric":
+                shifts = geometric_shifts(reference_points, levels)
+        elif self.context_blocks:
+            raise LifterConfigError(
+                "capf with fusion='full' samples maps [B, H, W, C] around the joints, got points "
+                "[B, J, C]. Give it maps, or build it with fusion='fusion' or 'concat'."
+            )
         visible = self._visible(keypoints_2d, len(levels))
 
         pose = self.pose_embedding(keypoints_2d)[:, None]  # [B, 1, J, D]

@@ -34,6 +34,8 @@ CPU = torch.device("cpu")
 class Batch:
     """`B` samples; maps are channels last, in the order of the lifter's levels.
 
+    Of a point cache, a map is one row of what the lifter's maps show at the joints, [R, 1, J, C].
+
     With windows of F frames, keypoints have an axis for them after the first, and so have targets
     if every frame is predicted. Frames that several windows share are there once among R rows of
     maps and reference points; without windows, R is B. Without maps, R is 0 with windows.
@@ -50,6 +52,7 @@ class Batch:
     loss_weight: float = 1.0  # see `Batches`
     window_rows: Tensor | None = None  # [B, F] which of the R rows each frame of a window is
     map_frames: NDArray[np.int64] | None = None  # [R] positions of the frames; None: the samples
+    holds_points: bool = False  # whether the maps are those of a point cache
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -77,11 +80,15 @@ class Batch:
         return [self.keypoints_2d, self.reference_points, *self.levels, *others]
 
     def lifted_by(self, model: Callable[..., Outputs]) -> Outputs:
-        """Returns what a lifter makes of the batch; scales and windows go to it where they are."""
+        """Returns what a lifter makes of the batch; scales and windows go to it where they are.
+
+        It gets points as [R, J, C].
+        """
         more: dict[str, Any] = {} if self.scales is None else {"scales": self.scales}
         if self.window_rows is not None:
             more["window_rows"] = self.window_rows
-        return model(self.keypoints_2d, self.reference_points, self.levels, **more)
+        levels = [level.squeeze(1) for level in self.levels] if self.holds_points else self.levels
+        return model(self.keypoints_2d, self.reference_points, levels, **more)
 
 
 class LiftData:
@@ -146,6 +153,7 @@ class LiftData:
         )
         self._own = slice(int(starts[world.rank]), int(starts[world.rank + 1]))
         self._flipped = flipped
+        self._holds_points = reader.spec.points is not None
         self._pin = device.type == "cuda"
         self._scales = level_scales(reader, self.level_names, device)
         self._maps: MapSource = (
@@ -272,6 +280,7 @@ class LiftData:
             valid=self._tensor(samples.valid[views, chosen]),
             samples=chosen,
             rows_of_all=len(chosen),
+            holds_points=self._holds_points,
         )
 
     def window_batch(
@@ -312,6 +321,7 @@ class LiftData:
             rows_of_all=len(targets),
             window_rows=self._tensor(places.reshape(positions.shape)) if self.level_names else None,
             map_frames=frames,
+            holds_points=self._holds_points,
         )
 
     def blank_batch(self) -> Batch:
@@ -336,6 +346,7 @@ class LiftData:
             rows_of_all=0,
             loss_weight=0.0,
             window_rows=window_rows,
+            holds_points=self._holds_points,
         )
 
     def recycle(self, batch: Batch) -> None:

@@ -83,7 +83,7 @@ def load_samples(
         targets.append(mirror(relative, swap))
         valids.append(valid[:, swap])
     return Samples(
-        **vars(_frames(reader, rows, config.keypoint_source, flipped=flipped)),
+        **vars(input_frames(reader, rows, config.keypoint_source, flipped=flipped)),
         split=split,
         target_m=np.stack(targets).astype(np.float32),
         valid=np.stack(valids),
@@ -100,7 +100,7 @@ def load_frames(
     """
     _require_inputs(reader, config.keypoint_source, flipped=flipped)
     rows, _ = usable_rows(reader, split, config.keypoint_source, labels="none")
-    return _frames(reader, rows, config.keypoint_source, flipped=flipped)
+    return input_frames(reader, rows, config.keypoint_source, flipped=flipped)
 
 
 def _require_inputs(reader: CacheReader, source: str, *, flipped: bool) -> None:
@@ -113,9 +113,13 @@ def _require_inputs(reader: CacheReader, source: str, *, flipped: bool) -> None:
         )
 
 
-def _frames(
+def input_frames(
     reader: CacheReader, rows: NDArray[np.int64], source: str, *, flipped: bool
 ) -> InputFrames:
+    """Returns the frames `rows` [n], ascending, whose status is OK, with both views if `flipped`.
+
+    Raises `LiftError` for keypoints that are not finite.
+    """
     keypoints, references = [], []
     plain_px = np.empty(0)
     for view in (PLAIN, FLIPPED) if flipped else (PLAIN,):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
 from cache import CacheReader, conversion_note
 from cache.fingerprint import diff_identities
+from cache.schema import POINTS, PointSpec
 from stages.lift.config import DataConfig, Difference
-from stages.lift.errors import StoreMismatch
+from stages.lift.errors import LiftError, StoreMismatch
+from stages.lift.feed.point_caches import other_keypoints
 from stages.lift.feed.samples import require_source, store_name
 
 
 class LevelShape(BaseModel, extra="forbid", frozen=True):
-    """One level of maps that a lifter reads."""
+    """One level of maps that a lifter reads; of a point cache, 1 x J."""
 
     name: str
     channels: int
@@ -37,11 +39,19 @@ class TrainedOn(BaseModel, extra="forbid", frozen=True):
     crop_size_hw: tuple[int, int]
     feature_identity: dict[str, Any]
     content_identity: dict[str, Any]
+    points: PointSpec | None = None
+    """Where the maps were read before, if that was a point cache."""
 
 
 def describe(reader: CacheReader, config: DataConfig, level_names: Sequence[str]) -> TrainedOn:
-    """Returns what a run on this store is trained on; raises `LiftError` without its keypoints."""
+    """Returns what a run on this store is trained on.
+
+    Raises `LiftError` for keypoints that it does not hold, or that its points were not read at.
+    """
     require_source(reader, config.keypoint_source)
+    problem = other_keypoints(reader, config.keypoint_source) if level_names else None
+    if problem is not None:
+        raise LiftError(f"{problem}. Or set train.data.keypoint_source to those of the points.")
     levels = [reader.levels[name] for name in level_names]
     height, width = reader.spec.crop_size
     keypoint_skeleton = reader.source_skeleton(config.keypoint_source)
@@ -64,6 +74,7 @@ def describe(reader: CacheReader, config: DataConfig, level_names: Sequence[str]
         crop_size_hw=(height, width),
         feature_identity=dict(reader.feature_identity),
         content_identity=dict(reader.content_identity),
+        points=reader.spec.points if level_names else None,
     )
 
 
@@ -81,6 +92,9 @@ def require_same_kind(
     let through, except that the number of joints and the maps' channels must fit in any case. The
     feature identity matters unless the lifter reads no maps, and keypoints that are not the
     detector's.
+
+    A point cache and the full store that it was sampled from are of one kind, for the same
+    keypoints: what a lifter sees is the same, up to the rounding of the points.
     """
     require_source(reader, keypoint_source)
     found = _Differences(allow)
@@ -106,8 +120,14 @@ def require_same_kind(
         )
     for line in _level_problems(trained_on, reader):
         found.add(None, line)
+    if trained_on.levels:
+        problem = other_keypoints(reader, keypoint_source)
+        if problem is not None:
+            found.add(None, problem)
     if trained_on.levels or keypoint_source == "detector":
-        for line in diff_identities(trained_on.feature_identity, dict(reader.feature_identity)):
+        for line in diff_identities(
+            _of_maps(trained_on.feature_identity), _of_maps(reader.feature_identity)
+        ):
             found.add("features", f"feature identity: {line}")
     if found.problems:
         raise StoreMismatch(
@@ -116,6 +136,26 @@ def require_same_kind(
             + "\nUse a store of the same detector and crop, or train on this one."
             + found.advice()
         )
+
+
+def require_same_content_of_maps(trained_on: TrainedOn, reader: CacheReader) -> None:
+    """Raises `StoreMismatch` unless both hold maps, or both points.
+
+    Shuffled context lends whole maps in a full store, which are read at the borrower's joints, and
+    points, read at the lender's, in a point cache.
+    """
+    if (trained_on.points is None) != (reader.spec.points is None):
+        kinds = ("a point cache", "a full store")
+        mine, other = kinds if trained_on.points else kinds[::-1]
+        raise StoreMismatch(
+            f"The run was trained with shuffled context on {mine}, and {store_name(reader)} is"
+            f" {other}, where shuffling lends something else. Evaluate it on {mine}."
+        )
+
+
+def _of_maps(feature_identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the identity of the maps, whether or not they were read at the joints since."""
+    return {key: value for key, value in feature_identity.items() if key != POINTS}
 
 
 class _Differences:
