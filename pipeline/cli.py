@@ -13,6 +13,7 @@ import typer
 
 import pipeline.commands.cache_parts
 import pipeline.commands.cache_recode
+import pipeline.commands.cache_sample
 import pipeline.commands.cache_show  # noqa: F401, the commands of these are registered with them
 from pipeline import options
 from pipeline.commands.cache import cache_app

@@ -136,7 +136,7 @@ def test_sampling_starts_on_rays_with_equal_weights() -> None:
     assert (weights == 0.25).all()
 
 
-@pytest.mark.parametrize("name", list(LIFTERS))
+@pytest.mark.parametrize("name", ["capf", "pose_only"])
 def test_every_parameter_learns(name: str) -> None:
     model = small(name, drop_path=0.0)
     with torch.no_grad():  # the maps to offsets and weights start at zero and hide what is before

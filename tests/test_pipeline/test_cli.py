@@ -41,6 +41,7 @@ FLAGS = {
     | {"--shard-rows", "--inner-rows", "--workers"},
     ("cache", "merge"): {"--help", "--out", "--json"},
     ("cache", "subset"): {"--help", "--out", "--where", "--json"},
+    ("cache", "sample"): COMMON | {"--out", "--dtype", "--dry-run", "--json"},
     ("cache", "gc"): COMMON | {"--yes", "--json"},
     ("bench",): {"--help", "--quick"},
     ("config", "show"): COMMON | PICK | {"--lifter", "--device", "--json"},
