@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -76,6 +77,20 @@ class Frame:
         """Return picture px as crop px."""
         return apply_affine(self.affine, points_px)
 
+    def point_places(self) -> NDArray[np.float64]:
+        """Return where a point cache was sampled, `[J, 2]` crop px, in the order of its columns.
+
+        NaN where the frame is not usable.
+        """
+        points, labels = self.reader.spec.points, self.reader.label_skeleton
+        if points is None or not self.is_usable:
+            return np.full((labels.num_joints, 2), np.nan)
+        skeleton, found = self.joints[points.keypoint_source]
+        if points.keypoint_source != _LABELS:
+            found = convert_keypoints(found, skeleton.name, labels.name)
+        places = self.in_crop(found[:, :2])
+        return places[labels.swap] if self.reader.views[self.view] == "flipped" else places
+
     def crop_outline_px(self) -> NDArray[np.float64]:
         """Return the closed outline of the crop, `[5, 2]` picture px."""
         height, width = self.crop_size
@@ -115,26 +130,39 @@ def draw_joints(figure: SubFigure, frame: Frame) -> None:
 def draw_level(
     figure: SubFigure, axes: Axes, frame: Frame, level: LevelSpec, energy: NDArray[np.float32]
 ) -> None:
-    """Draw a level's map `[H, W]` over the crop, with the detector's joints."""
+    """Draw a level's map `[H, W]` over the crop, with the detector's joints.
+
+    Of a point cache, the joints themselves are drawn in the colours of their columns.
+    """
     has_crop = _draw_crop(axes, frame, grey=True)
-    half = level.stride / 2
-    extent = (-half, level.width * level.stride - half, level.height * level.stride - half, -half)
-    drawn = axes.imshow(
-        energy,
-        extent=extent,
-        cmap="inferno",
-        vmin=0.0,
-        alpha=_OVERLAY if has_crop else 1.0,
-        interpolation="nearest",
-    )
-    if "detector" in frame.joints:
-        x, y = frame.in_crop(frame.joints["detector"][1][:, :2]).T
-        axes.plot(x, y, "o", color="white", markeredgecolor="black", markersize=2.6, mew=0.5)
+    drawn: ScalarMappable
+    if frame.reader.spec.points is not None:
+        x, y = frame.point_places().T
+        drawn = axes.scatter(x, y, c=energy[0], cmap="inferno", vmin=0.0, edgecolors="white", s=40)
+        size = f"{level.width} joints"
+    else:
+        half = level.stride / 2
+        extent = (
+            -half,
+            level.width * level.stride - half,
+            level.height * level.stride - half,
+            -half,
+        )
+        drawn = axes.imshow(
+            energy,
+            extent=extent,
+            cmap="inferno",
+            vmin=0.0,
+            alpha=_OVERLAY if has_crop else 1.0,
+            interpolation="nearest",
+        )
+        if "detector" in frame.joints:
+            x, y = frame.in_crop(frame.joints["detector"][1][:, :2]).T
+            axes.plot(x, y, "o", color="white", markeredgecolor="black", markersize=2.6, mew=0.5)
+        size = f"{level.height} x {level.width}"
     _frame_crop(axes, frame)
     _in_px(axes, "crop px")
-    axes.set_title(
-        f"{level.name}: {level.height} x {level.width}, {level.channels} channels", fontsize="small"
-    )
+    axes.set_title(f"{level.name}: {size}, {level.channels} channels", fontsize="small")
     bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.9, pad=0.02)
     bar.ax.tick_params(labelsize="x-small")
     bar.set_label("RMS of the features", fontsize="x-small")

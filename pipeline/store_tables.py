@@ -62,6 +62,12 @@ def store_facts(store: Mapping[str, Any]) -> Tree:
         facts.add_row("note", note)
     levels = (f"{name} {'x'.join(map(str, shape))}" for name, shape in store["levels"].items())
     facts.add_row("levels", f"{', '.join(levels)} (HxWxC)")
+    if (points := store["points"]) is not None:
+        facts.add_row(
+            "points",
+            f"a point cache: the maps at the {points['skeleton']} joints of"
+            f" {points['keypoint_source']} keypoints, rule {points['reference_rule']}",
+        )
     facts.add_row("chunks", f"{store['shard_rows']} rows of work; {_reading(store)}")
     facts.add_row("splits", counts_text(store["rows_by_split"]))
     facts.add_row("status", counts_text(store["rows_by_status"]))

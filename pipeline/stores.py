@@ -138,6 +138,7 @@ def describe_store(location: Location) -> dict[str, Any]:
             name: [level.height, level.width, level.channels]
             for name, level in reader.levels.items()
         },
+        "points": None if reader.spec.points is None else asdict(reader.spec.points),
         "keypoints": {
             source: reader.source_skeleton(source).name for source in reader.spec.keypoint_sources
         },
