@@ -28,6 +28,7 @@ from cache.schema import (
 from cache.shuffle import shuffled
 from cache.skeletons import SKELETONS, Skeleton, get_skeleton
 from cache.verify import Problem, VerifyReport, verify
+from cache.window_reading import StoreWindows, WindowMaps
 from cache.windows import ClipWindows, WindowShape
 from cache.writer import CacheWriter, ChunkData
 
@@ -56,7 +57,9 @@ __all__ = [
     "SchemaMismatch",
     "Skeleton",
     "SkeletonMismatch",
+    "StoreWindows",
     "VerifyReport",
+    "WindowMaps",
     "WindowShape",
     "choose_shard_rows",
     "conversion_note",

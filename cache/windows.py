@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,18 +49,26 @@ class ClipWindows:
 
     A window never leaves its clip: before its first and after its last frame that frame is
     repeated. A frame that is missing in between (left out as unusable) is replaced by the nearest
-    one there, so that the others keep their distance in time. The unit of time of a clip is the
-    smallest step between its frame numbers.
+    one there, of two by the later, so that the others keep their distance in time. The unit of time
+    of a clip is the smallest step between its frame numbers. A causal window never holds a frame
+    after its target.
 
     Args:
         clips: [n] codes; frames of a clip are neighbours.
         frames: [n] numbers in the clip, ascending.
         shape: of every window.
+
+    Raises:
+        ValueError: another number of clips than of frames, or frames that do not ascend.
     """
 
     def __init__(
         self, clips: NDArray[np.integer], frames: NDArray[np.integer], shape: WindowShape
     ) -> None:
+        if len(clips) != len(frames):
+            raise ValueError(
+                f"every frame has a clip, but there are {len(clips)} clips of {len(frames)} frames"
+            )
         self.shape = shape
         begins = np.ones(len(clips), dtype=bool)
         begins[1:] = clips[1:] != clips[:-1]
@@ -79,11 +88,11 @@ class ClipWindows:
         units[units == np.iinfo(np.int64).max] = 1  # clips of one frame
         self.first_of_clip: NDArray[np.int64] = starts[clip].astype(np.int64)
         """[n] position of the first frame of each one's clip."""
-        ends = np.append(starts[1:], len(clips)) - 1
+        ends = np.append(starts, len(clips))[1:] - 1
         first, last = numbers[starts], numbers[ends]
         # One ascending line of frame numbers over all clips, so that one search serves all.
         length = last - first + 1
-        origin = np.concatenate([[0], np.cumsum(length)[:-1]]) - first
+        origin = np.cumsum(length) - length - first
         self._line = origin[clip] + numbers  # [n]
         self._low, self._high = (origin + first)[clip], (origin + last)[clip]
         self._step = (units * shape.step)[clip]
@@ -107,35 +116,62 @@ class ClipWindows:
         return positions, self._line[positions] == wanted
 
     def tiles(self, chosen: NDArray[np.integer] | None = None) -> NDArray[np.int64]:
-        """Returns targets whose windows together hold every frame really, few of them.
+        """Returns targets whose windows together hold every frame really, as few as can be.
 
         `chosen` are ascending positions to be held; `None`: all.
         """
+        search = _TileSearch(
+            self.shape, *(each.tolist() for each in (self._line, self._low, self._high, self._step))
+        )
         left = np.zeros(len(self), dtype=bool)
         left[slice(None) if chosen is None else chosen] = True
+        is_left = left.tolist()
         found: list[int] = []
         for position in np.flatnonzero(left).tolist():
-            if not left[position]:
-                continue
-            target = self._tile(position)
-            positions, real = self.of(np.array([target]))
-            left[positions[real]] = False
-            found.append(target)
+            if is_left[position]:
+                target = search.best(position)
+                for held in search.held(target):
+                    is_left[held] = False
+                found.append(target)
         return np.array(found, dtype=np.int64)
 
-    def _tile(self, position: int) -> int:
-        """Returns a target whose window holds the frame at `position` really, best from there on.
+
+@dataclass(frozen=True)
+class _TileSearch:
+    """The arrays of `ClipWindows` as lists: one number of an array at a time is slow."""
+
+    shape: WindowShape
+    line: list[int]
+    low: list[int]
+    high: list[int]
+    step: list[int]
+
+    def best(self, position: int) -> int:
+        """Returns a target whose window holds the frame at `position` really, and most after it.
 
         The window ends with the clip rather than after it, where one so long fits into the clip.
         """
-        step = int(self._step[position])
+        number, step = self.line[position], self.step[position]
         ahead, behind = self.shape.target, self.shape.num_frames - 1 - self.shape.target
-        line, high = int(self._line[position]), int(self._high[position])
-        inner = [k for k in range(ahead, -behind - 1, -1) if line + (k + behind) * step <= high]
-        past_end = [k for k in range(ahead, -1, -1) if line + k * step <= high]
-        for k in inner + past_end:
-            wanted = line + k * step
-            target = int(np.searchsorted(self._line, wanted))
-            if wanted >= self._low[position] and self._line[target] == wanted:
+        # Steps from the frame to the target: the best number, larger ones, smaller ones.
+        best = min((self.high[position] - number) // step - behind, ahead)
+        for k in (*range(best, ahead + 1), *range(best - 1, -behind - 1, -1)):
+            target = self._place(position, number + k * step)
+            if target is not None:
                 return target
-        return position
+        raise AssertionError("the frame itself is a target")
+
+    def held(self, target: int) -> list[int]:
+        """Returns the positions of the real frames of a window."""
+        step = self.step[target]
+        first = self.line[target] - self.shape.target * step
+        wanted = range(first, first + self.shape.num_frames * step, step)
+        places = [self._place(target, number) for number in wanted]
+        return [place for place in places if place is not None]
+
+    def _place(self, position: int, number: int) -> int | None:
+        """Returns where a number of the line is, None if the clip of `position` lacks it."""
+        if not self.low[position] <= number <= self.high[position]:
+            return None
+        place = bisect_left(self.line, number)
+        return place if self.line[place] == number else None
