@@ -230,13 +230,34 @@ def evaluate(
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories; the first is the base.")],
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write all numbers there, too.")
+    ] = None,
     sets: options.Sets = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Compare finished runs: metrics, per-clip differences, settings that differ."""
+    """Compare finished runs: metrics and their change, sources, settings that differ."""
     from pipeline.commands.compare import run_compare
 
-    run_compare(runs, sets=sets or (), as_json=as_json)
+    run_compare(runs, sets=sets or (), csv_file=csv_file, as_json=as_json)
+
+
+@app.command("list-runs")
+def list_runs(
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="COLUMN=VALUE", help="Only these, e.g. lifter=capf*."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", metavar="COLUMN", help="Smallest first, e.g. test.")
+    ] = None,
+    sets: options.Sets = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List all runs below runs_root, finished or not, and write runs/index.csv."""
+    from pipeline.commands.runs import run_list_runs
+
+    run_list_runs(where=where or (), sort=sort, sets=sets or (), as_json=as_json)
 
 
 @app.command()

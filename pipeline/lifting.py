@@ -6,12 +6,14 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cache import CacheReader
 from cache.fingerprint import diff_identities, fingerprint
 from pipeline.config import RunConfig
+from pipeline.run_index import write_index
 from pipeline.runs import (
     CONFIG_FILE,
     METRICS_FILE,
@@ -83,10 +85,10 @@ def lift(
     alone, and nobody waits for it.
     """
     run_dir = run_directory(config, reader, world)
-    finished = finished_run(config, run_dir)
-    world.from_leader(finished is None)
-    if finished is not None:
-        return finished
+    done = finished_run(config, run_dir)
+    world.from_leader(done is None)
+    if done is not None:
+        return done
     writable_folder(config.runs_root, "runs_root")
     start = time.perf_counter()
     summary = train(config.train, config.lifter, reader, run_dir, progress=report, world=world)
@@ -95,8 +97,10 @@ def lift(
     evaluated = time.perf_counter()
     pictures = draw_frames(evaluations, reader, dataset, run_dir) if dataset else ()
     seconds = {"train": trained - start, "evaluate": evaluated - trained}
-    write_json(run_dir / PROVENANCE_FILE, provenance(seconds))
+    finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
+    write_json(run_dir / PROVENANCE_FILE, provenance(seconds) | finished)
     write_json(run_dir / CONFIG_FILE, config.dump())
+    write_index(config.runs_root)
     return LiftedRun(
         run_dir=run_dir,
         metrics=read_json(run_dir / METRICS_FILE),

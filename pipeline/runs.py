@@ -95,10 +95,15 @@ def writable_folder(folder: Path, key: str) -> Path:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` under its name only when it is complete; raises UnwritableTarget."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` under its name only when it is complete; raises UnwritableTarget."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", "utf-8")
+        temporary.write_text(text, "utf-8")
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -186,34 +186,6 @@ def joint_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def change_table(base: str, other: Mapping[str, Any]) -> Table:
-    """Return the MPJPE of two runs, their difference and its interval, by split."""
-    title = f"A = {base}\nB = {other['run']}"
-    table = Table("split", title=title, title_justify="left")
-    for name in ("A MPJPE", "B MPJPE", "B - A", "95 % interval over clips"):
-        table.add_column(name, justify="right")
-    for split, found in other["splits"].items():
-        style = ("green" if found["difference_mm"] < 0 else "red") if found["resolved"] else None
-        table.add_row(
-            split,
-            f"{found['base_mm']:.1f}",
-            f"{found['run_mm']:.1f}",
-            f"{found['difference_mm']:+.1f}",
-            f"{found['low_mm']:+.1f} .. {found['high_mm']:+.1f}",
-            style=style,
-        )
-    return table
-
-
-def changed_settings_table(other: Mapping[str, Any]) -> Table:
-    """Return the settings in which two runs differ."""
-    table = Table("setting", "", title="settings that differ", title_justify="left")
-    for line in other["settings"]:
-        key, _, values = line.partition(": ")
-        table.add_row(key, values.replace("stored ", "A ").replace("asked ", "B "))
-    return table
-
-
 def _metric_cells(found: Mapping[str, Any]) -> list[str]:
     cells = []
     for name in _METRICS:

@@ -1,0 +1,77 @@
+"""The index of experiments as a table for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+_COLUMNS = {
+    "name": "run",
+    "lifter": "lifter",
+    "store": "store",
+    "keypoints": "keypoints",
+    "context": "context",
+    "seed": "seed",
+    "epochs": "epochs",
+    "steps": "steps",
+    "validation_mpjpe_mm": "val\nMPJPE",
+    "test_mpjpe_mm": "test\nMPJPE",
+    "test_p_mpjpe_mm": "test\nP-MPJPE",
+    "parameters": "parameters",
+    "minutes": "min",
+    "wait_percent": "wait %",
+    "finished": "finished",
+    "revision": "revision",
+}
+_WORDS = ("name", "lifter", "store", "keypoints", "context", "finished", "revision")
+_SHARED = ("store", "keypoints", "context", "revision")
+_REVISION_LETTERS = 7
+
+
+def index_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """Return one line per run; what all runs have in common is said once, above.
+
+    Notes, and what is wrong with a folder, are below.
+    """
+    shared = {
+        key: entries[0][key]
+        for key in _SHARED
+        if len(entries) > 1 and len({entry[key] for entry in entries}) == 1
+    }
+    common = ", ".join(f"{_COLUMNS[key]} {_text(key, value)}" for key, value in shared.items())
+    title = f"{len(entries)} runs, errors in mm" + (f"; all: {common}" if common else "")
+    notes: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry["notes"]:
+            notes.setdefault(str(entry["notes"]), []).append(str(entry["name"]))
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.caption = "\n".join(f"{', '.join(names)}: {note}" for note, names in notes.items())
+    columns = [key for key in _COLUMNS if key not in shared]
+    for key in columns:
+        justify = "left" if key in _WORDS else "right"
+        table.add_column(_COLUMNS[key], justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for entry in entries:
+        style = {"unfinished": "yellow", "broken": "red"}.get(entry["state"])
+        table.add_row(*(_cell(key, entry) for key in columns), style=style)
+    return table
+
+
+def _cell(key: str, entry: Mapping[str, Any]) -> str:
+    if key == "finished" and entry["state"] != "finished":
+        return str(entry["state"])
+    return _text(key, entry[key])
+
+
+def _text(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if key == "finished":
+        return str(value)[:16].replace("T", " ")
+    if key == "revision":
+        dirty = "*" if str(value).endswith("-dirty") else ""
+        return str(value)[:_REVISION_LETTERS] + dirty
+    if key == "parameters":
+        return f"{value:,}"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
