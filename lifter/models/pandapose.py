@@ -29,7 +29,7 @@ class PandaPose(Lifter):
     stride 8 that finds a distribution of depth over 64 bins for every joint and cell, taught at the
     joints by an ordinal loss; layers of attention to depth, among anchors, and to features lifted
     to space, Dist (x) F_I, at points around the anchor; P_j = sum_a softmax(W_aj) (P_a + O_aj);
-    loss 2 MPJPE + 0.1 L_depth. No code was found, and no other numbers; what follows is ours.
+    loss 2 MPJPE + 0.1 L_depth. No code was found, and no other sizes; what follows is ours.
 
     Anchors. K is 4. They are metres in camera axes relative to the root, and the grid spans +-1 m.
     The 2D joints of (j_x, j_y, 0) are those in the unit frame of the crop, less their mean (which
