@@ -12,6 +12,7 @@ from lifter.blocks import NORM_EPS, AttentionBlock, drop_path_rates
 from lifter.errors import LifterConfigError
 from lifter.models.base import Lifter, Outputs, prediction
 from lifter.weighted_losses import weighted_sequence_loss
+from lifter.window_checks import require_frames
 
 
 class MixSTE(Lifter):
@@ -90,6 +91,7 @@ class MixSTE(Lifter):
             raise LifterConfigError(
                 f"joint_weights has {len(weights)} numbers, but there are {num_joints} joints."
             )
+        self.num_frames = num_frames
         self.velocity_weight, self.consistency_weight = velocity_weight, consistency_weight
         # Part of the configuration, not of the weights.
         self.register_buffer("joint_weights", torch.tensor(weights), persistent=False)
@@ -121,6 +123,7 @@ class MixSTE(Lifter):
         window_rows: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:  # [B, F, J, 3]
         """Returns the joints in metres, camera frame, relative to the root joint."""
+        require_frames(keypoints_2d, self.num_frames, lifter="mixste")
         batch, frames, joints, _ = keypoints_2d.shape
         tokens = self.joint_embedding(keypoints_2d) + self.joint_positions  # [B, F, J, D]
         for index, (spatial, temporal) in enumerate(

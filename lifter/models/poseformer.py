@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lifter.blocks import NORM_EPS, AttentionBlock, drop_path_rates
 from lifter.errors import LifterConfigError
 from lifter.models.base import Lifter
+from lifter.window_checks import require_frames
 
 
 class PoseFormer(Lifter):
@@ -64,6 +65,7 @@ class PoseFormer(Lifter):
                 " must divide. Set lifter.width to a multiple of 4 x num_heads, or"
                 " lifter.token_width to one of num_heads."
             )
+        self.num_frames = num_frames
         pose_width = num_joints * token_width
         rates = drop_path_rates(drop_path, depth)
         self.joint_embedding = nn.Linear(2, token_width)
@@ -92,6 +94,7 @@ class PoseFormer(Lifter):
         window_rows: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:  # [B, J, 3]
         """Returns the target frame's joints in metres, camera frame, relative to the root joint."""
+        require_frames(keypoints_2d, self.num_frames, lifter="poseformer")
         batch, frames, joints, _ = keypoints_2d.shape
         tokens = self.joint_embedding(keypoints_2d.flatten(0, 1))  # [B F, J, 2] -> [B F, J, D]
         tokens = tokens + self.joint_positions

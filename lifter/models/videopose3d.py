@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lifter.errors import LifterConfigError
 from lifter.models.base import Lifter
 from lifter.norms import BatchNorm
+from lifter.window_checks import require_frames
 
 CHANNELS_PER_WIDTH = 8  # the default token width of 128 makes the published 1024
 FILTER_WIDTH = 3
@@ -64,6 +65,7 @@ class VideoPose3D(Lifter):
         channels = CHANNELS_PER_WIDTH * width if channels is None else channels
         if channels < 1:
             raise LifterConfigError(f"videopose3d needs at least one channel, got {channels}.")
+        self.num_frames = num_frames
         first, *others = filter_widths(num_frames)
         self.expand = ConvLayer(2 * num_joints, channels, width=first, dropout=dropout)
         self.blocks = nn.ModuleList(
@@ -81,6 +83,7 @@ class VideoPose3D(Lifter):
         window_rows: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:  # [B, J, 3]
         """Returns the target frame's joints in metres, camera frame, relative to the root joint."""
+        require_frames(keypoints_2d, self.num_frames, lifter="videopose3d")
         batch, _, joints, _ = keypoints_2d.shape
         hidden = self.expand(keypoints_2d.flatten(2).transpose(1, 2))  # [B, 2 J, F] -> [B, C, F/3]
         for block in self.blocks:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import reduce
-from itertools import combinations, pairwise
+from itertools import combinations
 from operator import or_
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 
 from cache import CacheReader, ClipWindows, StoreWindows, WindowShape
 from tests.test_cache.factory import array_rows, make_plan, make_spec, write_store
-
-Clips = list[list[int]]  # frame numbers by clip
-Window = tuple[list[int], list[bool]]  # positions, and which are real
+from tests.test_cache.windows_by_hand import Clips, Window, window_by_hand
 
 SHAPES = st.one_of(
     st.builds(
@@ -51,26 +49,6 @@ def arrays(clips: Clips) -> tuple[np.ndarray, np.ndarray]:
 
 def windows_of(clips: Clips, shape: WindowShape) -> ClipWindows:
     return ClipWindows(*arrays(clips), shape)
-
-
-def window_by_hand(clips: Clips, position: int, shape: WindowShape) -> Window:
-    """The window of one frame, found by looking at every frame of its clip."""
-    start = 0
-    for clip in clips:
-        if position < start + len(clip):
-            break
-        start += len(clip)
-    number = clip[position - start]
-    unit = min((b - a for a, b in pairwise(clip)), default=1)
-    behind = 0 if shape.causal else shape.num_frames // 2
-    positions, real = [], []
-    for back in range(behind - shape.num_frames + 1, behind + 1):
-        wanted = number + back * unit * shape.step
-        inside = min(max(wanted, clip[0]), clip[-1])
-        nearest = min(clip, key=lambda other: (abs(other - inside), -other))
-        positions.append(start + clip.index(nearest))
-        real.append(nearest == wanted)
-    return positions, real
 
 
 def require_same_windows(find: Callable[[int], Window], clips: Clips, shape: WindowShape) -> None:

@@ -127,6 +127,14 @@ def test_what_cannot_be_built_is_refused_with_its_reason(case: str) -> None:
         small(name, **options)
 
 
+@pytest.mark.parametrize("name", ["videopose3d", "poseformer", "mixste"])
+def test_windows_of_another_length_are_refused(name: str) -> None:
+    model = small(name, num_frames=1)
+    for wrong in (keypoints(2, 3), keypoints(2)):
+        with pytest.raises(LifterConfigError, match=rf"{name} was built for .*\[B, 1, J, 2\], got"):
+            model(wrong)
+
+
 # Structure, against twins written with torch.nn.functional.
 
 
