@@ -77,6 +77,10 @@ def demo(
 
 @app.command()
 def ablate(
+    ladder: Annotated[
+        str | None,
+        typer.Argument(help="Shipped comparison, or a YAML file; the preset's own if not given."),
+    ] = None,
     preset: options.Preset = "default",
     dataset: options.Dataset = None,
     detector: options.Detector = None,
@@ -85,11 +89,15 @@ def ablate(
     dry_run: options.DryRun = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Train the rows of a preset from one store with equal settings and compare them."""
+    """Train lifters side by side with equal settings and compare them.
+
+    Comparisons: ladder, levels, points, geometry, keypoints, features, lifters, temporal.
+    """
     from pipeline.commands.ablate import run_ablate
 
     run_ablate(
         preset,
+        ladder=ladder,
         dataset=dataset,
         detector=detector,
         device=device,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, model_validator
 
 from lifter.config import LifterConfig
 from pipeline import settings
@@ -18,15 +18,28 @@ from stages.lift.config import EvaluateConfig, TrainConfig
 
 
 class KeypointsConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """2D keypoints that another detector found in a dataset earlier."""
+    """2D keypoints that another detector found in a dataset earlier: of a file, or of a store."""
 
-    file: Path
+    file: Path | None = None
     """.npz with `items` and `keypoints`, .npy with a row per row of the dataset, or COCO .json."""
-    skeleton: str
-    """Their joint set, e.g. `H36M17`."""
+    skeleton: str | None = None
+    """Joint set of the file, e.g. `H36M17`; a store says its own."""
+    store: str | None = None
+    """Instead of `file`: folder or URL of a finished store of the same rows, whose keypoints are
+    taken in both views; in a row of a comparison also `row:NAME`, the store of that row."""
+    source: str = "detector"
+    """Which keypoints of `store`."""
     missing: Literal["refuse", "invalid"] = "refuse"
     """Rows that the file lacks: an error, or rows without these keypoints, which stage 2 leaves
     out, and counts, where it uses them."""
+
+    @model_validator(mode="after")
+    def _of_one_place(self) -> Self:
+        if (self.file is None) == (self.store is None):
+            raise ValueError("name either a file or a store")
+        if (self.skeleton is None) != (self.file is None):
+            raise ValueError("a file needs its skeleton named, and a store says its own")
+        return self
 
 
 class DatasetConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -95,6 +108,9 @@ class DetectorConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     """Checkpoint of `config`, `timm` or `module`, .safetensors or .pth."""
     published: PublishedWeights | None = None
     """What to get for `weights`."""
+    random_seed: NonNegativeInt | None = None
+    """Instead of the weights of `folder` or `weights`: draw them from this seed. A control with the
+    same architecture and no training, whose joints are no joints."""
     taps: tuple[TapConfig, ...] | None = None
     """Feature levels, finest first; `None`: those of HRNet that the published lifter reads."""
     skeleton: str | None = None
@@ -108,15 +124,33 @@ class DetectorConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docst
     """Torch device of the forward pass."""
 
 
-class ComparisonConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
-    """Which lifters are trained side by side, from one store with equal settings."""
+Metric = Literal["mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm"]
 
+
+class ComparisonConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """Which lifters are trained side by side, with equal settings."""
+
+    ladder: str | None = None
+    """Which of the shipped ladders this is: decides which numbers of papers stand beside it."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
     """Seeds of every row."""
     rows: dict[str, dict[str, Any]] = {}
-    """Row name -> the settings in which it differs, e.g. `{lifter.name: capf}`."""
+    """Row name -> the settings in which it differs, e.g. `{lifter.name: capf}`. A row with another
+    dataset, detector or crop reads a store of its own; `detector_file` is such a setting, too."""
+    without_each_level: str | None = None
+    """A row that is repeated without each level of its store in turn, and compared with these."""
+    num_frames: PositiveInt | None = None
+    """`lifter.num_frames` of the rows whose lifter reads windows, unless they set it."""
     differences: tuple[tuple[str, str], ...] = ()
     """Pairs of rows (a, b); the per-clip difference a - b is bootstrapped."""
+    lrs: tuple[Annotated[float, Field(gt=0.0)], ...] = ()
+    """Learning rates that every row is trained with, with the first seed; the best of them on
+    validation is that of all its seeds. Empty: `train.lr` for all."""
+    columns: tuple[Metric, ...] = Field(default=("mpjpe_mm", "p_mpjpe_mm"), min_length=1)
+    """Errors that the table and the plot show; the files have all."""
+    mean_over: Literal["actions", "frames"] = "actions"
+    """Means that the table and the plot show: of actions, as in papers, or of frames; the files
+    have both."""
     pictures_of: str | None = None
     """Row whose first seed gets pictures of its best, median and worst test frames."""
     workers: PositiveInt | None = None
@@ -165,6 +199,7 @@ def load_config(
     dataset: str | None = None,
     detector: str | None = None,
     lifter: str | None = None,
+    ladder: str | None = None,
     device: str | None = None,
     sets: Sequence[str] = (),
 ) -> RunConfig:
@@ -175,6 +210,8 @@ def load_config(
         dataset: name of a file in `configs/datasets`; the preset's own choice if `None`.
         detector: name of a file in `configs/detectors`; else the dataset's default detector.
         lifter: sets `lifter.name`.
+        ladder: name of a file in `configs/ladders`, whose comparison replaces the preset's, but
+            for seeds and workers.
         device: sets the device of detector, training and evaluation.
         sets: `key=value` texts; the last word on any key.
 
@@ -193,6 +230,11 @@ def load_config(
         tree = settings.merge(below, tree)
     if chosen_detector:
         tree = settings.merge(settings.read_shipped("detectors", str(chosen_detector)), tree)
+    if ladder:
+        kept = {"seeds", "workers"} & dict(tree.get("comparison", {})).keys()
+        below = {"comparison": {key: tree["comparison"][key] for key in kept}}
+        tree["comparison"] = {}
+        tree = settings.merge(settings.merge(tree, below), settings.read_shipped("ladders", ladder))
     if lifter:
         tree = settings.assign(tree, "lifter.name", lifter)
     if device:

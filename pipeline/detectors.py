@@ -15,8 +15,8 @@ SHIPPED = Path(__file__).parents[1] / "stages" / "extract" / "detectors" / "ship
 CONFIG_FILE, WEIGHTS_FILE = "detector.json", "weights.safetensors"
 
 
-def detector_files(config: DetectorConfig) -> tuple[Path, Path]:
-    """Return the mmpose config and the weights that `config` names.
+def detector_files(config: DetectorConfig) -> tuple[Path, Path | None]:
+    """Return the mmpose config and the weights that `config` names, None for random ones.
 
     Raises:
         ConfigError: neither a folder nor a config with weights is named, or weights that are
@@ -26,12 +26,14 @@ def detector_files(config: DetectorConfig) -> tuple[Path, Path]:
     if config.folder is not None:
         name = config.folder.removeprefix("shipped:")
         folder = SHIPPED / name if name != config.folder else Path(name)
-        network, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+        network: Path = folder / CONFIG_FILE
+        weights: Path | None = folder / WEIGHTS_FILE
         repair = "Train it: posecache train-detector."
     elif config.config is not None:
-        if config.weights is None:
+        if config.weights is not None:
+            _refuse_weights_of_another(config, config.weights.name)
+        elif config.random_seed is None:
             raise ConfigError(_missing_weights(config))
-        _refuse_weights_of_another(config, config.weights.name)
         network, weights = mmpose_config_file(config.config), config.weights
         repair = "Check detector.config and detector.weights."
     else:
@@ -39,10 +41,11 @@ def detector_files(config: DetectorConfig) -> tuple[Path, Path]:
             f"detector {config.name}: set detector.folder, detector.timm or detector.module, or "
             "detector.config and detector.weights."
         )
-    for path in (network, weights):
-        if not path.is_file():
+    files = (network, None if config.random_seed is not None else weights)
+    for path in files:
+        if path is not None and not path.is_file():
             raise DetectorError(f"{path}: detector {config.name} has no such file. {repair}")
-    return network, weights
+    return files
 
 
 def build_detector(config: DetectorConfig, *, threads: int | None = None) -> FrozenDetector:
@@ -63,6 +66,7 @@ def build_detector(config: DetectorConfig, *, threads: int | None = None) -> Fro
         skeleton=config.skeleton,
         config_changes=config.config_changes,
         fold_norms=config.fold_norms,
+        random_seed=config.random_seed,
     )
     require_channels(config, detector)
     return detector

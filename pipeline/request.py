@@ -79,6 +79,8 @@ def _detector_files(config: DetectorConfig) -> dict[str, Any]:
     network, weights = detector_files(config)
     # Left out where there are none, as beside stores from before there was the choice.
     changes = {"config_changes": config.config_changes} if config.config_changes else {}
+    if weights is None:
+        return {"config": _sha256(network), "random_seed": config.random_seed, **changes}
     return {"config": _sha256(network), "weights": _sha256(weights), **changes}
 
 

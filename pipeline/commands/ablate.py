@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from pipeline.ablation import compare_rows, plan_jobs
-from pipeline.config import load_config
+from pipeline.ablation import compare_rows, level_names, num_workers, write_result
+from pipeline.ablation_plan import Row, plan_jobs, plan_rows, plan_tuning, stores_of
+from pipeline.ablation_runs import finished_jobs
+from pipeline.ablation_savings import savings_text
+from pipeline.ablation_tables import comparison_table, difference_table, tuning_table
+from pipeline.config import RunConfig, load_config
 from pipeline.console import Meter, console, print_json
+from pipeline.errors import PipelineError
 from pipeline.extraction import ensure_store
-from pipeline.runs import write_json
-from pipeline.tables import (
-    comparison_table,
-    detector_error_table,
-    difference_table,
-    seconds_text,
-)
+from pipeline.tables import detector_error_table, seconds_text
 
 
 def run_ablate(
     preset: str,
     *,
+    ladder: str | None = None,
     dataset: str | None = None,
     detector: str | None = None,
     device: str | None = None,
@@ -33,45 +31,103 @@ def run_ablate(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Extract, train the rows of the preset, and print their table."""
+    """Extract, train the rows of the comparison, and print their table.
+
+    Raises PipelineError naming the runs that failed, after all others are in the table.
+    """
     start = time.perf_counter()
-    config = load_config(preset, dataset=dataset, detector=detector, device=device, sets=sets)
-    screen = console(quiet=as_json)
-    jobs = plan_jobs(config)
-    workers = min(config.comparison.workers or os.cpu_count() or 1, len(jobs))
-    screen.print(
-        f"{len(config.comparison.rows)} rows x {len(config.comparison.seeds)} seeds = {len(jobs)} "
-        f"runs, {workers} at a time, from one store. Stopped at any time, the same command goes on."
+    config = load_config(
+        preset, dataset=dataset, detector=detector, ladder=ladder, device=device, sets=sets
     )
-    state = ensure_store(config, screen, dry_run=dry_run)
+    screen = console(quiet=as_json)
+    rows = plan_rows(config)
     if dry_run:
-        plan = {"store": state.location, "runs": [job.name for job in jobs]}
+        plan = _plan(config, rows, screen)
         if as_json:
             print_json(plan)
-        else:
-            screen.print(f"would train: {', '.join(plan['runs'])}", soft_wrap=True)
         return
+    _say_size(config, rows, screen)
+    seconds: dict[str, float] = {}
+    rates: dict[str, float] = {}
+    for store in stores_of(rows).values():
+        state = ensure_store(store, screen)
+        for name, value in state.seconds.items():
+            seconds[name] = seconds.get(name, 0.0) + value
+        rates |= state.rates
     with Meter(screen) as meter:
-        result = compare_rows(
-            config, state.location, update=meter.update, seconds=state.seconds, rates=state.rates
-        )
+        result = compare_rows(config, update=meter.update, seconds=seconds, rates=rates)
     result["seconds"]["all"] = time.perf_counter() - start
-    write_json(Path(result["result_file"]), result)
+    write_result(result)
     if as_json:
         print_json(result)
     else:
         _show(screen, result)
+    if result["failed"]:
+        failed = result["failed"]
+        named = "; ".join(f"{one['row']} seed {one['seed']}: {one['error']}" for one in failed)
+        raise PipelineError(
+            f"{len(failed)} runs failed, the others are in the table: {named} The same command "
+            "tries these again from where they stopped."
+        )
+
+
+def _say_size(config: RunConfig, rows: Sequence[Row], screen: Console) -> None:
+    comparison = config.comparison
+    jobs = len(plan_jobs(config, rows))
+    more = " and one without each level" if comparison.without_each_level else ""
+    tuned = f" (the first seed with {len(comparison.lrs)} learning rates)" if comparison.lrs else ""
+    num_stores = len(stores_of(rows))
+    stores = "one store" if num_stores == 1 else f"{num_stores} stores"
+    screen.print(
+        f"{len(rows)} rows{more} x {len(comparison.seeds)} seeds{tuned}, "
+        f"{min(num_workers(config), jobs)} at a time, from {stores}. Stopped at any time, the same "
+        "command goes on."
+    )
+
+
+def _plan(config: RunConfig, rows: Sequence[Row], screen: Console) -> dict[str, Any]:
+    """Say and return which stores would be extracted and which runs trained; write nothing."""
+    _say_size(config, rows, screen)
+    stores: dict[str, bool] = {}
+    for location, store in stores_of(rows).items():
+        sources = [given.store for given in store.dataset.keypoints.values() if given.store]
+        waits = [source for source in sources if not stores.get(source, True)]
+        if waits:
+            stores[location] = False
+            screen.print(f"{location}: to extract after {', '.join(waits)}.", soft_wrap=True)
+            continue
+        stores[location] = ensure_store(store, screen, dry_run=True).complete
+    if all(stores.values()):
+        rows = plan_rows(config, level_names(rows))
+    elif config.comparison.without_each_level:
+        screen.print("The rows without each level are known when the store is there.")
+    jobs = plan_tuning(config, rows) or plan_jobs(config, rows)
+    if config.comparison.lrs:
+        screen.print("The other seeds take the best learning rate, which these runs find.")
+    runs = [
+        {"run": job.name, "run_dir": run_dir, "finished": finished}
+        for job, run_dir, finished in finished_jobs(jobs)
+    ]
+    for run in runs:
+        done = "finished" if run["finished"] else "to train"
+        where = run["run_dir"] or "its directory follows from the store"
+        screen.print(f"{run['run']}: {done}, {where}", soft_wrap=True)
+    return {"stores": stores, "runs": runs}
 
 
 def _show(screen: Console, result: dict[str, Any]) -> None:
+    if result["rows"][0]["tuning"]:
+        screen.print(tuning_table(result))
     screen.print(comparison_table(result))
     if result["differences"]:
         screen.print(difference_table(result))
     if result["keypoint_errors"]:
         screen.print(detector_error_table(result["keypoint_errors"]))
+    screen.print(savings_text(result["saved"]), soft_wrap=True)
     screen.print(f"time: {seconds_text(result['seconds'])}", soft_wrap=True)
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in result["rates"].items())
     screen.print(f"frames/s: {rates} (each on one of {result['workers']} workers)", soft_wrap=True)
     for picture in result["pictures"]:
         screen.print(f"picture: {picture}", soft_wrap=True)
-    screen.print(f"result: {result['result_file']}", soft_wrap=True)
+    for path in result["files"].values():
+        screen.print(f"result: {path}", soft_wrap=True)

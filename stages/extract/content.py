@@ -80,11 +80,11 @@ def run_chunk(
         if not bad.all():
             placed = _to_picture(by_row[~bad], affine[~bad], skeleton.swap)
             keypoints["detector"][~bad] = placed
-    given = {PREFIX + name: source.points[rows] for name, source in imported.items()}
+    given = {PREFIX + name: source.of_rows(rows, num_views) for name, source in imported.items()}
     if plan.valid.any():
-        given["gt"] = _labels(plan, rows)
+        given["gt"] = np.repeat(_labels(plan, rows)[:, None], num_views, axis=1)
     for source, values in given.items():
-        keypoints[source] = np.repeat(values[:, None], num_views, axis=1)
+        keypoints[source] = values
         keypoints[source][bad] = 0
     stored = {}
     for name, maps in features.items():

@@ -99,7 +99,10 @@ def test_a_comparison_has_every_row_split_and_difference(place: Place) -> None:
     assert [row["keypoint_source"] for row in rows.values()] == ["detector"] * 3 + ["gt"]
     assert rows["capf"]["feature_source"] == "hrnet-synthetic"
     assert rows["pose_only"]["feature_source"] == "-"
-    assert all(len(row["mpjpe_mm"]["test"]) == 2 for row in rows.values())
+    mpjpe_mm = {
+        name: row["errors_mm"]["test"]["frame_wise"]["mpjpe_mm"] for name, row in rows.items()
+    }
+    assert all(len(values) == 2 for values in mpjpe_mm.values())
     differences = result["differences"]
     assert isinstance(differences, list)
     assert [(entry["a"], entry["b"]) for entry in differences] == [
@@ -107,10 +110,12 @@ def test_a_comparison_has_every_row_split_and_difference(place: Place) -> None:
         ("capf", "capf_shuffled"),
     ]
     found = differences[0]["splits"]["test"]
-    mean = [sum(rows[name]["mpjpe_mm"]["test"]) / 2 for name in ("capf", "pose_only")]
+    mean = [sum(mpjpe_mm[name]) / 2 for name in ("capf", "pose_only")]
     assert found["mean_mm"] == pytest.approx(mean[0] - mean[1])
     assert found["low_mm"] <= found["mean_mm"] <= found["high_mm"]
-    assert json.loads(Path(str(result["result_file"])).read_text())["rows"] == result["rows"]
+    files = result["files"]
+    assert isinstance(files, dict)
+    assert json.loads(Path(files["comparison.json"]).read_text())["rows"] == result["rows"]
     again = place("ablate")
     assert again.code == 0
     assert "up to date" in again.out
@@ -125,7 +130,7 @@ def test_runs_in_worker_processes_end_as_runs_in_this_one(place: Place) -> None:
     elsewhere = (*sets, "comparison.workers=2", f"runs_root={place.folder / 'elsewhere'}")
     there = place.json("ablate", sets=elsewhere)
     for one, other in zip(here["rows"], there["rows"], strict=True):  # type: ignore[call-overload]
-        assert one["mpjpe_mm"] == other["mpjpe_mm"]
+        assert one["errors_mm"] == other["errors_mm"]
         assert one["runs"] != other["runs"]
 
 

@@ -1,4 +1,4 @@
-"""A dataset with further 2D keypoints, from files that another detector wrote."""
+"""A dataset with further 2D keypoints, from files or stores that another detector wrote."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from stages.extract.datasets.wrapped import WrappedDataset
 from stages.extract.imports.files import read_entries
 from stages.extract.imports.matching import place, refuse_missing
 from stages.extract.imports.order import refuse_misplaced
+from stages.extract.imports.stores import KeypointStore, read_store
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -36,20 +37,20 @@ class KeypointFile:
 
 
 class WithKeypoints(WrappedDataset):
-    """A dataset whose imported keypoints are its own and those of files, by name.
+    """A dataset whose imported keypoints are its own and those of files and stores, by name.
 
     They are part of the content identity. Instances are picklable; a copy reads the files anew if
     it is asked for them.
     """
 
-    def __init__(self, dataset: Dataset, files: Mapping[str, KeypointFile]) -> None:
+    def __init__(self, dataset: Dataset, files: Mapping[str, KeypointFile | KeypointStore]) -> None:
         """Raise DatasetError for a name that cannot be one, or files that are missing."""
         for name, given in files.items():
             if not _NAME.fullmatch(name):
                 raise DatasetError(
                     f"dataset.keypoints: {name!r} is no name; use small letters, digits, - and _."
                 )
-            if not given.file.is_file():
+            if isinstance(given, KeypointFile) and not given.file.is_file():
                 raise DatasetError(
                     f"{given.file}: there is no such file. Check dataset.keypoints.{name}.file."
                 )
@@ -86,8 +87,11 @@ class WithKeypoints(WrappedDataset):
     def _read(self) -> dict[str, ImportedKeypoints]:
         plan = self._dataset.plan()
         items = plan.index["item"].words()
-        read = {}
+        read: dict[str, ImportedKeypoints] = {}
         for name, given in self._files.items():
+            if isinstance(given, KeypointStore):
+                read[name] = read_store(given, self._dataset, f"dataset.keypoints.{name}")
+                continue
             points, there = place(read_entries(given.file, given.skeleton), items, given.file)
             if given.missing == "refuse":
                 refuse_missing(there, items, given.file, f"dataset.keypoints.{name}")

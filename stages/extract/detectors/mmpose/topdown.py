@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from cache.fingerprint import fingerprint
 from cache.schema import LevelSpec
@@ -20,6 +20,7 @@ from stages.extract.detectors.mmpose.decoding import decode
 from stages.extract.detectors.mmpose.hrnet import HRNET_TAPS
 from stages.extract.detectors.mmpose.network import build_pose_estimator
 from stages.extract.detectors.network import Precision, TappedNetwork
+from stages.extract.detectors.random_weights import drawn, scale_norms
 from stages.extract.detectors.rounding import float32_modules_of
 
 
@@ -39,6 +40,7 @@ class MmposeTopdown:
         channels_last: bool = True,
         fold_norms: bool = False,
         config_changes: Mapping[str, Any] | None = None,
+        random_seed: int | None = None,
     ) -> None:
         """Build the network and load its weights.
 
@@ -58,6 +60,8 @@ class MmposeTopdown:
                 equal up to rounding.
             config_changes: dotted paths of the config and their new values, applied before the
                 network is built.
+            random_seed: with weights None, draw them from this seed, batch norms scaled as trained
+                ones would be: a control without training.
 
         Raises:
             DetectorError: a config without a top-down model, weights of another network, an unknown
@@ -66,7 +70,11 @@ class MmposeTopdown:
         self._config = load_config(config, config_changes)
         self._skeleton = joints_of(self._config, skeleton)
         self._crop_rule = crop_rule_of(self._config)
-        model = build_pose_estimator(self._config)
+        self._random_seed = random_seed
+        if random_seed is None:
+            model = build_pose_estimator(self._config)
+        else:
+            model = drawn(lambda: build_pose_estimator(self._config), random_seed)
         if weights is not None:
             load_weights(model, Path(weights))
         codec = model.head.decoder
@@ -78,13 +86,19 @@ class MmposeTopdown:
         self._head: Any = model.head
         width, height = codec.input_size
         preprocessor = model.data_preprocessor
+
+        def forward(inputs: Tensor) -> Any:
+            return model.head.forward(model.extract_feat(inputs))
+
+        if random_seed is not None and weights is None:
+            scale_norms(model, forward, input_size=(int(height), int(width)), seed=random_seed)
         self._network = TappedNetwork(
             model,
             taps,
             input_size=(int(height), int(width)),
             mean=preprocessor.mean.flatten().tolist(),
             std=preprocessor.std.flatten().tolist(),
-            forward=lambda inputs: model.head.forward(model.extract_feat(inputs)),
+            forward=forward,
             device=device,
             threads=threads,
             precision=precision,
@@ -139,6 +153,8 @@ class MmposeTopdown:
             "network": fingerprint(_plain(network)),
             "decoder": _plain(head["decoder"]),
             "skeleton": self._skeleton.name,
+            # Left out where weights were loaded, as in stores from before there was the choice.
+            **({} if self._random_seed is None else {"random_seed": self._random_seed}),
             **self._network.identity(),
         }
 

@@ -1,0 +1,156 @@
+"""The runs of a comparison, several at a time, each found again if it is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from cache import CacheIncomplete, CacheReader
+from cache.storage import open_storage
+from lifter.errors import LifterError
+from pipeline.ablation_plan import Job
+from pipeline.datasets import dataset_of
+from pipeline.lifting import LiftedRun, finished_run, lift, progress_note, run_directory
+from stages.lift import TrainProgress
+from stages.lift.errors import NotFiniteLoss
+from stages.lift.progress import Report
+
+Update = Callable[[str, float, str], None]
+_ONE_RUNS_OWN = (NotFiniteLoss, LifterError)
+"""Errors of one run, which say nothing of the others: it diverged, or its lifter does not fit."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended."""
+
+    run_dir: str
+    note: str
+    error: str | None = None
+    """Why it has no result; everything below is then empty."""
+    num_parameters: int = 0
+    best_epoch: int = 0
+    pictures: tuple[str, ...] = ()
+
+
+def run_jobs(jobs: Sequence[Job], *, workers: int, update: Update) -> list[Ending]:
+    """Train and evaluate every job, `workers` at a time; return how each ended, in their order.
+
+    Jobs of equal settings are one run. A run that diverges, or whose lifter does not fit the
+    store, ends with its error and the others go on; whatever would stop them too (a full disk, a
+    damaged store) is raised.
+    """
+    readers = {store: CacheReader(store) for store in {job.store for job in jobs}}
+    directories = [run_directory(job.config, readers[job.store]) for job in jobs]
+    ended: dict[Path, Ending] = {}
+    left: dict[Path, Job] = {}
+    for job, directory in zip(jobs, directories, strict=True):
+        finished = finished_run(job.config, directory)
+        if finished is not None:
+            ended[directory] = _ending(finished)
+            update(job.name, 1.0, ended[directory].note)
+        elif directory not in left or job.draws:
+            left[directory] = job
+
+    def end(directory: Path, ending: Ending) -> None:
+        ended[directory] = ending
+        update(left[directory].name, 1.0, ending.note)
+
+    if min(workers, len(left)) <= 1:
+        for directory, job in left.items():
+            end(directory, _run(job, directory, partial(_say, update, job.name)))
+    else:
+        _run_in_processes(left, min(workers, len(left)), end, update)
+    return [ended[directory] for directory in directories]
+
+
+def finished_jobs(jobs: Sequence[Job]) -> list[tuple[Job, str | None, bool]]:
+    """Return the jobs with their directories, and whether they are finished; writes nothing.
+
+    The directory is None where the store is not there, or not complete: it depends on the store.
+    """
+    found: list[tuple[Job, str | None, bool]] = []
+    readers: dict[str, CacheReader | None] = {}
+    for job in jobs:
+        if job.store not in readers:
+            readers[job.store] = _complete(job.store)
+        reader = readers[job.store]
+        if reader is None:
+            found.append((job, None, False))
+            continue
+        directory = run_directory(job.config, reader)
+        found.append((job, str(directory), finished_run(job.config, directory) is not None))
+    return found
+
+
+def _run_in_processes(
+    left: Mapping[Path, Job], workers: int, end: Callable[[Path, Ending], None], update: Update
+) -> None:
+    context = get_context("spawn")
+    with context.Manager() as manager:
+        reports = manager.Queue()
+        listener = Thread(target=_forward, args=(reports, update), daemon=True)
+        listener.start()
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            futures = {
+                pool.submit(_run_remote, job, directory, reports): directory
+                for directory, job in left.items()
+            }
+            try:
+                for future in as_completed(futures):
+                    end(futures[future], future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        reports.put(None)
+        listener.join()
+
+
+def _run_remote(job: Job, directory: Path, reports: Any) -> Ending:
+    def put(name: str, fraction: float, note: str) -> None:
+        reports.put((name, fraction, note))
+
+    return _run(job, directory, partial(_say, put, job.name))
+
+
+def _run(job: Job, directory: Path, report: Report) -> Ending:
+    dataset = dataset_of(job.config.dataset) if job.draws else None
+    try:
+        run = lift(job.config, CacheReader(job.store), dataset=dataset, report=report)
+    except _ONE_RUNS_OWN as error:
+        return Ending(str(directory), f"failed: {error}", f"{type(error).__name__}: {error}")
+    return _ending(run)
+
+
+def _ending(run: LiftedRun) -> Ending:
+    return Ending(
+        run_dir=str(run.run_dir),
+        note="up to date" if run.up_to_date else f"{run.seconds_train:.0f} s",
+        num_parameters=run.metrics["num_parameters"],
+        best_epoch=run.metrics["epoch"],
+        pictures=tuple(str(path) for path in run.pictures),
+    )
+
+
+def _complete(store: str) -> CacheReader | None:
+    if not open_storage(store).exists():
+        return None
+    try:
+        return CacheReader(store)
+    except CacheIncomplete:
+        return None
+
+
+def _say(update: Update, name: str, progress: TrainProgress) -> None:
+    update(name, min(progress.fraction, 0.999), progress_note(progress))
+
+
+def _forward(reports: Any, update: Update) -> None:
+    while (report := reports.get()) is not None:
+        update(*report)
