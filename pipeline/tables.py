@@ -32,58 +32,6 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean:.1f} ± {variance**0.5:.1f}"
 
 
-def comparison_table(result: Mapping[str, Any]) -> Table:
-    """Return the rows of a comparison: what was fed, and the error on every test split."""
-    num_seeds = len(result["seeds"])
-    over = f"mean ± s.d. over {num_seeds} seeds" if num_seeds > 1 else "one seed"
-    notes = dict.fromkeys(note for row in result["rows"] for note in row.get("notes", ()))
-    table = Table(
-        title=f"{result['store']}: error in mm ({over})",
-        title_justify="left",
-        caption="\n".join(notes) or None,
-        caption_justify="left",
-    )
-    for name in ("row", "lifter", "context", "keypoints", "features", "box"):
-        table.add_column(name)
-    for split in result["splits"]:
-        table.add_column(f"MPJPE\n{split}", justify="right")
-    for split in result["splits"]:
-        table.add_column(f"P-MPJPE\n{split}", justify="right")
-    table.add_column("parameters", justify="right")
-    for row in result["rows"]:
-        table.add_row(
-            row["name"],
-            row["lifter"],
-            row["context"],
-            row["keypoint_source"],
-            row["feature_source"],
-            row["box_source"],
-            *(spread(row["mpjpe_mm"][split]) for split in result["splits"]),
-            *(spread(row["p_mpjpe_mm"][split]) for split in result["splits"]),
-            f"{row['num_parameters']:,}",
-        )
-    return table
-
-
-def difference_table(result: Mapping[str, Any]) -> Table:
-    """Return the per-clip differences of a comparison with their bootstrap intervals."""
-    table = Table(
-        "difference of MPJPE per clip",
-        title="negative: the first is better; 95 % intervals by bootstrap over clips and seeds",
-        title_justify="left",
-    )
-    for split in result["splits"]:
-        table.add_column(split, justify="right")
-    for difference in result["differences"]:
-        cells = []
-        for split in result["splits"]:
-            found = difference["splits"][split]
-            low, high = found["low_mm"], found["high_mm"]
-            cells.append(f"{found['mean_mm']:+.1f} mm  [{low:+.1f}, {high:+.1f}]")
-        table.add_row(f"{difference['a']} - {difference['b']}", *cells)
-    return table
-
-
 def seconds_text(seconds: Mapping[str, float]) -> str:
     """Return e.g. `extract 61 s, train and evaluate 320 s`."""
     return ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items())
