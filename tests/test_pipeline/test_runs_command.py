@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -197,6 +199,18 @@ def test_without_a_folder_of_runs_it_is_said(tmp_path: Path, posecache: CommandL
     assert ended.code == 3
     assert "no such folder of runs" in ended.err
     assert posecache("list-runs", "-s", "data_root=x").code == 2
+
+
+def test_an_index_waits_for_another_and_then_has_what_came_meanwhile(runs: Path) -> None:
+    with (runs / ".index.lock").open("w") as lock, ThreadPoolExecutor() as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        writing = pool.submit(write_index, runs)
+        time.sleep(0.3)
+        assert not writing.done()
+        write_run(runs / "made-capf-s9-99999999", seed=9)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        writing.result(timeout=30)
+    assert len(csv_index(runs)) == 4
 
 
 def _add_runs(root: Path, first: int) -> None:
