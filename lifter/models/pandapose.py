@@ -56,6 +56,8 @@ class PandaPose(Lifter):
     so that the product is never stored. Distributions count relative to a uniform one. Heads and
     points are `deform_heads` and `num_points`; offsets pass through tanh.
 
+    Loss. MPJPE is in metres, and L_depth a sum over bins, a mean over joints.
+
     Sizes are those of `capf`, with pre-norm layers, GELU, and drop path. `depth_maps=single` has
     one distribution for all joints, taught by all. `depth_maps=none` has no depth net, and neither
     attention to depth nor offsets in depth. `anchors` leaves one kind out.
