@@ -1,4 +1,4 @@
-"""A training process that kills itself: `python killed_run.py STORE RUN MOMENT`."""
+"""A training process that kills itself: `python killed_run.py STORE RUN MOMENT [LIFTER]`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from stages.lift.runs import recording, rundir, state
 LIFTER = LifterConfig(
     name="capf", width=16, depth=2, num_heads=2, deform_heads=2, num_points=2, drop_path=0.3
 )
+WINDOWED = {
+    name: LIFTER.model_copy(update={"name": name, "num_frames": 3, "token_width": 4})
+    for name in ("videopose3d", "capf_temporal")
+}
 CONFIG = TrainConfig.model_validate(
     {
         "epochs": 5,
@@ -52,7 +56,7 @@ def die_half_way_through(path: Path, content: bytes) -> None:
     die()
 
 
-def main(store: str, run: str, moment: str) -> None:
+def main(store: str, run: str, moment: str, lifter: str = "capf") -> None:
     torch.set_num_threads(1)
     progress = None
     if moment == "epoch 2 before its state":
@@ -64,7 +68,7 @@ def main(store: str, run: str, moment: str) -> None:
         recording.write_weights = lambda path, weights, *, epoch: (
             die() if path.name.startswith("last") else write(path, weights_bytes(weights, epoch))
         )
-    train(CONFIG, LIFTER, CacheReader(store), run, progress=progress)
+    train(CONFIG, WINDOWED.get(lifter, LIFTER), CacheReader(store), run, progress=progress)
 
 
 def weights_bytes(weights: Any, epoch: int) -> bytes:

@@ -1,134 +1,35 @@
-"""Windows of frames, from the store to what a lifter says about every frame."""
+"""Batches of windows of frames, against those that plain loops over the reader make."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from cache import CacheReader, ClipWindows, FrameStatus, WindowShape
-from cache.skeletons import H36M17
-from stages.lift import DataConfig, EvaluateConfig
-from stages.lift.evaluation import Evaluation, evaluate
+from cache import CacheReader, ClipWindows, WindowShape
 from stages.lift.feed.batches import Batch, LiftData
 from stages.lift.feed.samples import FLIPPED, PLAIN
-from stages.lift.feed.windows import Windowing
 from stages.lift.processes.world import World
-from tests.test_cache.windows_by_hand import window_by_hand
-from tests.test_lift.stores import COMPRESSED, CROP_SIZE, IMAGE_SIZE, build_plan, write_store
-
-NAMES = ("x8", "x16")
-SPLITS = {"train": 26, "validation": 9, "test": 13}
-CLIP = 10  # frames; the last clip of a split is shorter
-BAD_ROWS = {4: FrameStatus.NO_PERSON, 20: FrameStatus.MISSING, 38: FrameStatus.MISSING}
-NO_ROOT_LABEL = (7, 12, 40)  # inputs, but no samples
-SHAPES = [
-    WindowShape(1),
-    WindowShape(3),
-    WindowShape(9),
-    WindowShape(27),
-    WindowShape(3, step=2),
-    WindowShape(4, causal=True),
-]
-
-
-def write_gappy(path: Path, **options: Any) -> CacheReader:
-    """A store with rows that cannot be used, rows without labels, and joints without."""
-    valid = np.random.default_rng(2).random((sum(SPLITS.values()), 17)) < 0.8
-    valid[:, 0] = True
-    valid[SPLITS["train"] :] = True
-    valid[list(NO_ROOT_LABEL)] = False
-    plan = build_plan(SPLITS, clip_length=CLIP, valid=valid)
-    return write_store(path, plan=plan, status=BAD_ROWS, **options)
+from tests.test_lift.stores import COMPRESSED
+from tests.test_lift.windows_by_hand import (
+    NAMES,
+    SHAPES,
+    Spying,
+    close,
+    frame_by_hand,
+    window_rows_by_hand,
+    windowed,
+    write_gappy,
+)
 
 
 @pytest.fixture(scope="module")
 def gappy(tmp_path_factory: pytest.TempPathFactory) -> CacheReader:
     return write_gappy(tmp_path_factory.mktemp("stores") / "gappy.zarr")
-
-
-def windowed(
-    reader: CacheReader,
-    split: str = "train",
-    *,
-    shape: WindowShape,
-    predicts_all: bool = False,
-    levels: Sequence[str] = NAMES,
-    flipped: bool = True,
-    world: World | None = None,
-    complete_labels: bool = False,
-    **options: Any,
-) -> LiftData:
-    return LiftData(
-        reader,
-        split,
-        config=DataConfig.model_validate(options),
-        level_names=levels,
-        flipped=flipped,
-        windowing=Windowing(shape, predicts_all),
-        world=world or World.alone(),
-        complete_labels=complete_labels,
-    )
-
-
-# Batches by hand, from the reader and plain loops.
-
-
-@cache
-def usable_clips(reader: CacheReader, split: str) -> list[list[int]]:
-    """Rows that can be used, by clip."""
-    splits, clips = reader.index("split"), reader.index("clip").codes
-    code = (splits.vocabulary or ()).index(split)
-    rows = [
-        row
-        for row in np.flatnonzero(splits.codes == code).tolist()
-        if reader.status()[row] == FrameStatus.OK
-    ]
-    found = sorted({int(clips[row]) for row in rows}, key=[int(clips[row]) for row in rows].index)
-    return [[row for row in rows if clips[row] == clip] for clip in found]
-
-
-@cache
-def window_rows_by_hand(
-    reader: CacheReader, split: str, row: int, shape: WindowShape
-) -> tuple[list[int], list[bool]]:
-    clips, numbers = usable_clips(reader, split), reader.index("frame").codes
-    rows = [row for clip in clips for row in clip]
-    frames = [[int(numbers[row]) for row in clip] for clip in clips]
-    positions, real = window_by_hand(frames, rows.index(row), shape)
-    return [rows[position] for position in positions], real
-
-
-@cache
-def frame_by_hand(reader: CacheReader, row: int, view: int) -> dict[str, np.ndarray]:
-    """Inputs and labels of one frame of one view, in float64."""
-    height, width = IMAGE_SIZE
-    px = reader.keypoints("detector", view=view)[row, :, :2].astype(np.float64)
-    screen = px / width * 2 - [1, height / width]
-    affine = reader.affine(view=view)[row]
-    unit = (px @ affine[:, :2].T + affine[:, 2]) / (np.array(CROP_SIZE[::-1]) / 2) - 1
-    joints_mm = reader.labels("joints_3d_mm")[row].astype(np.float64)
-    target_m = (joints_mm - joints_mm[0]) / 1000
-    valid = reader.labels("valid")[row] & reader.labels("valid")[row, 0]
-    if view == FLIPPED:
-        swap = H36M17.swap
-        screen, target_m = screen[swap] * [-1, 1], target_m[swap] * [-1, 1, 1]
-        unit, valid = unit[swap], valid[swap]
-    maps = reader.read([row], levels=NAMES, view=view)
-    return {
-        "keypoints": screen,
-        "reference": unit,
-        "target": target_m,
-        "valid": valid,
-        **{name: maps[name][0] for name in NAMES},
-    }
 
 
 def require_batch(
@@ -167,10 +68,6 @@ def require_batch(
             close(batch.target_m[b][valid], expected["target"][valid])
     # Frames that windows share are there once.
     assert len(batch.reference_points) == len(batch.levels[0]) == len(needed)
-
-
-def close(found: Tensor, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(found.numpy(), expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("predicts_all", [False, True])
@@ -302,19 +199,6 @@ def test_an_epoch_of_windows_has_every_sample_once_as_target(gappy: CacheReader)
 # What is read.
 
 
-class Spying(CacheReader):
-    """Notes the rows and views that are read."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.seen: list[tuple[int, int]] = []
-
-    def read(self, rows: Any, *, view: Any = 0, **options: Any) -> dict[str, Any]:
-        views = np.broadcast_to(view, len(rows))
-        self.seen += zip(np.asarray(rows).tolist(), views.tolist(), strict=True)
-        return super().read(rows, view=view, **options)
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_batch_reads_each_row_its_windows_need_once_and_no_other(
     gappy: CacheReader, shape: WindowShape
@@ -401,88 +285,3 @@ def test_the_parts_of_several_processes_are_the_batch_and_read_their_own_clips(
     assert sum(map(len, owned)) == len(set().union(*owned))  # no row is read by two
     shown = np.concatenate([data.shown() for data in parts])
     assert shown.tolist() == list(range(len(whole)))
-
-
-# Predictions of every frame.
-
-
-class EveryFrame(nn.Module):
-    """Answers every frame of a window by itself; mirrored input gives the mirrored answer."""
-
-    def forward(self, keypoints_2d: Tensor, *others: object) -> Tensor:  # [B, F, J, 2]
-        del others
-        x, y = keypoints_2d.unbind(-1)
-        return torch.stack([x * (1.0 + y), y.square(), x.square() - y], dim=-1)
-
-
-class PlaceInWindow(nn.Module):
-    """Answers with the frame's place in its window."""
-
-    def forward(self, keypoints_2d: Tensor, *others: object) -> Tensor:
-        del others
-        places = torch.arange(keypoints_2d.shape[1], dtype=torch.float32)
-        return places[:, None, None].expand(*keypoints_2d.shape[:-1], 3)
-
-
-def evaluated(model: nn.Module, reader: CacheReader, split: str, shape: WindowShape) -> Evaluation:
-    return evaluate(
-        model,
-        reader,
-        split,
-        EvaluateConfig(batch_size=2, flip_average=False),
-        data=DataConfig(),
-        level_names=(),
-        windowing=Windowing(shape, predicts_all=True),
-    )
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("split", ["validation", "test"])
-def test_a_lifter_of_whole_windows_predicts_every_frame_of_long_and_short_clips(
-    gappy: CacheReader, split: str, shape: WindowShape
-) -> None:
-    found = evaluated(EveryFrame(), gappy, split, shape)
-    inputs = [frame_by_hand(gappy, row, PLAIN)["keypoints"] for row in found.rows.tolist()]
-    alone = EveryFrame()(torch.tensor(np.stack(inputs), dtype=torch.float32)[:, None])[:, 0]
-    np.testing.assert_allclose(found.predicted_mm, 1000 * alone.double().numpy(), atol=2e-2)
-    usable = {row for clip in usable_clips(gappy, split) for row in clip}
-    complete = {row for row in usable if gappy.labels("valid")[row].all()}
-    assert set(found.rows.tolist()) == complete
-
-
-def test_frames_are_predicted_from_the_places_that_they_really_have(gappy: CacheReader) -> None:
-    # Rows 35-44 and 45-47 are clips; 38 is missing, 40 has no label.
-    found = evaluated(PlaceInWindow(), gappy, "test", WindowShape(5))
-    assert found.rows.tolist() == [35, 36, 37, 39, 41, 42, 43, 44, 45, 46, 47]
-    places = (found.predicted_mm[:, 0, 0] / 1000).round().astype(int).tolist()
-    data = windowed(gappy, "test", shape=WindowShape(5), predicts_all=True, complete_labels=True)
-    tiles = data.tile_batches(batch_size=8, view=PLAIN)
-    rows = data.frames.rows[tiles.targets].tolist()
-    for row, place in zip(found.rows.tolist(), places, strict=True):
-        windows = [window_rows_by_hand(gappy, "test", target, WindowShape(5)) for target in rows]
-        assert any(window[place] == row and real[place] for window, real in windows)
-    assert len(rows) == 3
-
-
-@pytest.mark.parametrize("predicts_all", [False, True])
-def test_flip_averaging_of_windows_unmirrors_the_flipped_answer(
-    gappy: CacheReader, predicts_all: bool
-) -> None:
-    class Target(EveryFrame):
-        def forward(self, keypoints_2d: Tensor, *others: object) -> Tensor:
-            every = super().forward(keypoints_2d, *others)
-            return every if predicts_all else every[:, 1]
-
-    found = evaluate(
-        Target(),
-        gappy,
-        "validation",
-        EvaluateConfig(batch_size=3),
-        data=DataConfig(keypoint_source="gt"),  # the same in both views
-        level_names=(),
-        windowing=Windowing(WindowShape(3), predicts_all),
-    )
-    data = windowed(gappy, "validation", shape=WindowShape(3), keypoint_source="gt")
-    plain = EveryFrame()(torch.from_numpy(data.frames.keypoints_2d[PLAIN]))
-    rows = np.searchsorted(data.frames.rows, found.rows)
-    np.testing.assert_allclose(found.predicted_mm, 1000 * plain[rows].double().numpy(), atol=1e-3)

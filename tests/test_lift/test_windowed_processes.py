@@ -1,0 +1,79 @@
+"""Processes that train one lifter of windows, through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cache import CacheReader
+from tests.test_lift.launching import WATCHED, torchrun, words
+from tests.test_lift.test_distributed import STORE, require_same_training, run_in
+from tests.test_lift.windows_by_hand import usable_clips, write_gappy
+from tests.test_pipeline.commands import CommandLine
+
+WINDOWS = ("lifter.num_frames=5", "lifter.token_width=8")
+VARIANTS = {
+    "windows of maps": (2, "capf_temporal", ()),
+    "more processes than clips": (4, "capf_temporal", ("train.residency=host",)),
+    "every frame predicted": (
+        2,
+        "mixste",
+        ("lifter.options.consistency_weight=0.5", "train.validation_flip=true"),
+    ),
+    "targets only": (3, "poseformer", ()),
+}
+
+
+@pytest.fixture
+def posecache(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(monkeypatch, capsys)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_gappy(tmp_path / "data" / STORE)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_several_processes_train_windows_as_one_does(
+    folder: Path, posecache: CommandLine, variant: str
+) -> None:
+    size, name, more = VARIANTS[variant]
+    sets = (*WINDOWS, *more)
+    several = torchrun(size, *words(folder, *sets), "--lifter", name)
+    assert several.codes == [0], several.err
+    ended = posecache(*words(folder, f"runs_root={folder / 'alone'}", *sets), "--lifter", name)
+    assert ended.code == 0, ended.err
+    (expected,) = (folder / "alone").iterdir()
+    require_same_training(run_in(folder), expected)
+
+
+@pytest.mark.slow
+def test_no_window_reads_a_row_of_another_process(folder: Path) -> None:
+    several = torchrun(
+        2,
+        *words(folder, *WINDOWS),
+        "--lifter",
+        "capf_temporal",
+        program=(str(WATCHED),),
+        READS=str(folder),
+    )
+    assert several.codes == [0], several.err
+    clips = usable_clips(CacheReader(folder / "data" / STORE), "train")
+    trained = {row for clip in clips for row in clip}
+    read = [trained & set(json.loads((folder / f"{rank}.json").read_text())) for rank in range(2)]
+    assert read[0] | read[1] == trained
+    assert not read[0] & read[1]
+
+
+@pytest.mark.slow
+def test_shuffled_context_of_windows_is_refused_in_several_processes(folder: Path) -> None:
+    several = torchrun(
+        2, *words(folder, *WINDOWS, "train.data.context=shuffled"), "--lifter", "capf_temporal"
+    )
+    assert several.codes != [0]
+    assert "Shuffled context of windows is for one process" in several.err
