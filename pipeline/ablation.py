@@ -13,7 +13,7 @@ from cache.fingerprint import fingerprint
 from pipeline.ablation_files import write_tables
 from pipeline.ablation_plan import Job, Row, differences_of, plan_jobs, plan_rows
 from pipeline.ablation_plot import PLOT_FILE, plot_comparison
-from pipeline.ablation_result import difference, row_result, tested_splits
+from pipeline.ablation_result import difference, evaluated_splits, row_result
 from pipeline.ablation_runs import Ending, Update, run_jobs
 from pipeline.ablation_savings import savings
 from pipeline.ablation_tuning import Tuning, tune
@@ -98,7 +98,7 @@ def _result(
         )
         for row in rows
     ]
-    splits = tested_splits(found)
+    splits = evaluated_splits(found)
     base = CacheReader(rows[0].store)
     of = {"errors_of": list(next((row["errors_mm"] for row in found if row["errors_mm"]), ()))}
     return {

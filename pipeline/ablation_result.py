@@ -91,7 +91,7 @@ def difference(
     return {"a": a, "b": b, "missing": [], "splits": found}
 
 
-def tested_splits(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def evaluated_splits(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the test splits, on the very frames of which all runs must have been evaluated.
 
     Raises NotComparable naming the first run with others.

@@ -21,7 +21,8 @@ def is_feature_source(config: DetectorConfig) -> bool:
         )
     is_source = config.timm is not None or config.module is not None
     unread = ("taps", "skeleton", "fold_norms", "random_seed") if is_source else ("options",)
-    if given := [key for key in unread if getattr(config, key) not in (None, False, {})]:
+    fields = DetectorConfig.model_fields
+    if given := [key for key in unread if getattr(config, key) != fields[key].default]:
         who = "detector.timm and detector.module do" if is_source else "such a detector does"
         raise ConfigError(f"detector {config.name}: {who} not read {', '.join(given)}.")
     return is_source
