@@ -77,15 +77,18 @@ class GaussianPrior(nn.Module):
     """Tokens of what is not known: a learned mean per joint and frame, and Gaussian noise.
 
     Training draws the noise anew for every sample. Evaluation always takes that of the buffer,
-    which follows from `seed` and is kept with the weights.
+    which follows from `seed` and is kept with the weights. The standard deviation is learned per
+    channel and starts at `std`.
     """
 
     noise: Tensor  # [F, J, D]
 
-    def __init__(self, width: int, *, num_frames: int, num_joints: int, seed: int) -> None:
+    def __init__(
+        self, width: int, *, num_frames: int, num_joints: int, std: float, seed: int
+    ) -> None:
         super().__init__()
         self.mean = PositionEmbedding(width, num_frames=num_frames, num_joints=num_joints)
-        self.std = nn.Parameter(torch.ones(width))
+        self.std = nn.Parameter(torch.full((width,), std))
         drawn = torch.Generator().manual_seed(seed)
         shape = (num_frames, num_joints, width)
         # Where the generator is, even if the weights are made on another device.

@@ -35,10 +35,8 @@ def test_from_a_store_to_metrics(name: str, store: CacheReader, tmp_path: Path) 
     assert bool(load_run(tmp_path / "run").level_names) == (name == "pose_moe_context")
 
 
-def test_equal_seeds_train_equal_weights_and_resume_draws_the_same_noise(
-    store: CacheReader, tmp_path: Path
-) -> None:
-    config = SHORT.model_copy(update={"epochs": 2})
+def test_noise_of_equal_seeds_gives_equal_weights(store: CacheReader, tmp_path: Path) -> None:
+    config = SHORT.model_copy(update={"epochs": 1})
     for folder in ("a", "b"):
         train(config, SMALL, store, tmp_path / folder)
     other = config.model_copy(update={"seed": 2})
@@ -48,8 +46,8 @@ def test_equal_seeds_train_equal_weights_and_resume_draws_the_same_noise(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "left"), [("pose_moe", 0.3), ("pose_moe_entangled", 0.7)])
-def test_a_few_windows_are_learned_by_heart(name: str, left: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["pose_moe", "pose_moe_entangled"])
+def test_a_few_windows_are_learned_by_heart(name: str, tmp_path: Path) -> None:
     reader = write_store(tmp_path / "few.zarr", {"train": 8})
     config = TrainConfig.model_validate(
         {
@@ -67,4 +65,4 @@ def test_a_few_windows_are_learned_by_heart(name: str, left: float, tmp_path: Pa
     lifter = named(name).model_copy(update={"width": 32})
     train(config, lifter, reader, tmp_path / "run")
     losses = [entry["loss_mm"] for entry in read_log(tmp_path / "run")]
-    assert losses[-1] < left * losses[0]
+    assert losses[-1] < 0.3 * losses[0]

@@ -285,7 +285,8 @@ def test_aggregation_goes_both_ways_over_space_then_time() -> None:
 
 
 def test_the_prior_is_gaussian_anew_in_training_and_fixed_in_evaluation() -> None:
-    prior = GaussianPrior(64, num_frames=9, num_joints=17, seed=3)
+    prior = GaussianPrior(64, num_frames=9, num_joints=17, std=0.5, seed=3)
+    assert torch.equal(prior.std.detach(), torch.full((64,), 0.5))
     with torch.no_grad():
         prior.mean.joints.fill_(2.0)
         prior.mean.frames.fill_(-0.5)
@@ -299,7 +300,7 @@ def test_the_prior_is_gaussian_anew_in_training_and_fixed_in_evaluation() -> Non
     assert float(drawn.std()) == pytest.approx(0.25, abs=0.01)
     assert torch.equal(fixed[0], fixed[1])
     torch.testing.assert_close(fixed[0], 1.5 + 0.25 * prior.noise)
-    same = GaussianPrior(64, num_frames=9, num_joints=17, seed=3)
+    same = GaussianPrior(64, num_frames=9, num_joints=17, std=0.5, seed=3)
     assert torch.equal(same.noise, prior.noise)
 
 

@@ -24,8 +24,8 @@ class PoseMoE(PartsLifter):
 
     Ours, for want of a statement:
         - position embeddings per joint and per frame, and as the learned mean of the prior; its
-          learned standard deviation starts at 1; training draws its noise anew for every sample,
-          evaluation takes noise fixed by `depth_seed`;
+          learned standard deviation starts at `depth_std`; training draws its noise anew for every
+          sample, evaluation takes noise fixed by `depth_seed`;
         - experts are alternating attention over joints and over frames, pre-norm;
         - the depth expert is conditioned on the 2D features, one way, before each block, by a
           linear map of their detached values: without it, it would see no input;
@@ -52,6 +52,7 @@ class PoseMoE(PartsLifter):
         num_heads: int = 8,
         mlp_ratio: float = 2.0,
         drop_path: float = 0.2,
+        depth_std: float = 0.1,
         depth_seed: int = 0,
         n_mpjpe_weight: float = 0.5,
         velocity_weight: float = 2.0,
@@ -69,7 +70,11 @@ class PoseMoE(PartsLifter):
             width, num_frames=num_frames, num_joints=num_joints
         )
         self.depth_prior = GaussianPrior(
-            width, num_frames=num_frames, num_joints=num_joints, seed=depth_seed
+            width,
+            num_frames=num_frames,
+            num_joints=num_joints,
+            std=depth_std,
+            seed=depth_seed,
         )
         self.encoder = DecoupledEncoder(
             width, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_path=drop_path

@@ -27,6 +27,9 @@ class PoseMoEEntangled(PartsLifter):
     feed-forward parts are so wide that both lifters have the same number of parameters. Prior,
     loss and options are those of `pose_moe`; what differs is the feature space. The form of the
     control is ours.
+
+    `depth_std` decides what is compared: far below 1, where embedded 2D joints lie, the control is
+    a plain encoder of space and time; at 1 the noise drowns its 2D joints from the start.
     """
 
     name: ClassVar[str] = "pose_moe_entangled"
@@ -44,6 +47,7 @@ class PoseMoEEntangled(PartsLifter):
         num_heads: int = 8,
         mlp_ratio: float = 2.0,
         drop_path: float = 0.2,
+        depth_std: float = 0.1,
         depth_seed: int = 0,
         n_mpjpe_weight: float = 0.5,
         velocity_weight: float = 2.0,
@@ -71,7 +75,11 @@ class PoseMoEEntangled(PartsLifter):
         width = num_heads * round(math.sqrt(2) * width / num_heads)
         self.pose_embedding = nn.Linear(2, width)
         self.depth_prior = GaussianPrior(
-            width, num_frames=num_frames, num_joints=num_joints, seed=depth_seed
+            width,
+            num_frames=num_frames,
+            num_joints=num_joints,
+            std=depth_std,
+            seed=depth_seed,
         )
         self.first_norm = nn.LayerNorm(width)
         self.first_xy, self.first_z = nn.Linear(width, 2), nn.Linear(width, 1)
