@@ -20,6 +20,8 @@ _COLOURS = ("#1f6f8b", "#d1702b", "#5b8c3a", "#7a4f9a")
 _PAPER_COLOUR = "#666666"
 _DPI = 130
 _ROW_INCHES, _PANEL_INCHES, _PAPER_INCHES = 0.42, 3.6, 2.6
+_LEAST_INCHES = 9.0
+"""Width that title and legend need."""
 
 
 def plot_comparison(result: Mapping[str, Any], path: Path) -> None:
@@ -32,8 +34,9 @@ def plot_comparison(result: Mapping[str, Any], path: Path) -> None:
     papers = any(_papers(row, columns) for row in rows)
     widths = [_PANEL_INCHES] * len(columns) + [_PAPER_INCHES] * papers
     names_inches = 0.085 * max(len(row["name"]) for row in rows)
+    width = max(sum(widths) + names_inches + 0.4, _LEAST_INCHES)
     figure = Figure(
-        figsize=(sum(widths) + names_inches + 0.4, 1.9 + _ROW_INCHES * len(rows)),
+        figsize=(width, 1.9 + _ROW_INCHES * len(rows)),
         layout="constrained",
     )
     panels = figure.subplots(1, len(widths), sharey=True, width_ratios=widths, squeeze=False)[0]
@@ -139,7 +142,7 @@ def _papers(row: Mapping[str, Any], columns: Sequence[str]) -> list[Mapping[str,
 
 def _finish(panel: Axes, label: str) -> None:
     panel.set_xlabel(label)
-    panel.margins(x=0.16)
+    panel.margins(x=0.2)
     panel.grid(axis="x", color="#dddddd", lw=0.7)
     panel.set_axisbelow(True)
     for side in ("top", "right", "left"):
