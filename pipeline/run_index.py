@@ -165,7 +165,7 @@ def _from_description(run: Mapping[str, Any], entry: Entry) -> Entry:
     store, found, _ = entry["name"].rpartition("/")[2].partition(f"-{lifter['name']}-")
     return {
         "lifter": lifter["name"],
-        "store": store if found else None,  # until the metrics name it
+        "store": f"{store}.zarr" if found else None,  # until the metrics name it
         "keypoints": train["data"]["keypoint_source"],
         "context": train["data"]["context"] if run["trained_on"]["levels"] else "none",
         "num_frames": lifter.get("num_frames", 1),

@@ -48,7 +48,8 @@ def index_table(entries: Sequence[Mapping[str, Any]]) -> Table:
             notes.setdefault(str(entry["notes"]), []).append(str(entry["name"]))
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = "\n".join(f"{', '.join(names)}: {note}" for note, names in notes.items())
-    columns = [key for key in _COLUMNS if key not in shared]
+    hidden = {*shared, *(["store"] if all(map(_names_its_store, entries)) else [])}
+    columns = [key for key in _COLUMNS if key not in hidden]
     for key in columns:
         justify = "left" if key in _WORDS else "right"
         table.add_column(_COLUMNS[key], justify=justify, overflow="fold")  # type: ignore[arg-type]
@@ -56,6 +57,11 @@ def index_table(entries: Sequence[Mapping[str, Any]]) -> Table:
         style = {"unfinished": "yellow", "broken": "red"}.get(entry["state"])
         table.add_row(*(_cell(key, entry) for key in columns), style=style)
     return table
+
+
+def _names_its_store(entry: Mapping[str, Any]) -> bool:
+    store = str(entry["store"] or "").removesuffix(".zarr")
+    return str(entry["name"]).rpartition("/")[2].startswith(f"{store}-")
 
 
 def _cell(key: str, entry: Mapping[str, Any]) -> str:

@@ -81,7 +81,7 @@ def _lift(
         return
     reader = CacheReader(state.location)
     groups = planned_groups(config.train, config.lifter, reader)
-    screen.print(groups_text(groups))
+    screen.print(groups_text(groups), soft_wrap=True)
 
     def report(progress: TrainProgress) -> None:
         meter.update(config.lifter.name, min(progress.fraction, 0.999), progress_note(progress))

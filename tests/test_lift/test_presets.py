@@ -9,8 +9,7 @@ import pytest
 
 from lifter import build_lifter
 from pipeline.config import RunConfig, load_config
-from pipeline.settings import shipped
-from stages.extract.datasets import build_dataset
+from stages.extract.datasets import DatasetError, build_dataset
 from stages.lift.fit.optimizer import group_parameters
 
 W32, W48 = (32, 64, 128, 256), (48, 96, 192, 384)
@@ -131,11 +130,33 @@ def test_the_schedule_is_the_published_one(
     assert (train.epochs, train.batch_size, train.lr_decay) == (epochs, batch_size, lr_decay)
 
 
-def test_all_layouts_of_human36m_take_the_options_of_the_preset() -> None:
-    layouts = [name for name in shipped("datasets") if name.startswith("human36m")]
-    assert len(layouts) == 4
-    for layout in layouts:
-        config = load_config("reference", dataset=layout, sets=["dataset.root=nowhere"])
-        # Whatever is wrong, it is that there are no files.
-        with pytest.raises(Exception, match=r"nowhere"):
-            build_dataset(config.dataset.name, **config.dataset.arguments())
+LAYOUTS = {
+    "reference": ["human36m", "human36m-raw", "human36m-toolbox", "human36m-videopose3d"],
+    "paper": ["human36m-toolbox"],
+    "mpi-inf-3dhp": ["mpi-inf-3dhp-pstmo"],
+}
+AS_DISTRIBUTED = "dataset.options={labels: univ_annot3, validation_subjects: []}"
+
+
+def refusal(preset: str, dataset: str, *sets: str) -> str:
+    config = load_config(preset, dataset=dataset, sets=["dataset.root=nowhere", *sets])
+    with pytest.raises(DatasetError) as caught:
+        build_dataset(config.dataset.name, **config.dataset.arguments())
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("preset", "dataset", "sets"),
+    [
+        *((preset, dataset, ()) for preset, names in LAYOUTS.items() for dataset in names),
+        ("mpi-inf-3dhp", "mpi-inf-3dhp", (AS_DISTRIBUTED,)),
+    ],
+)
+def test_a_layout_takes_the_options_of_the_preset_and_lacks_only_files(
+    preset: str, dataset: str, sets: tuple[str, ...]
+) -> None:
+    assert "nowhere" in refusal(preset, dataset, *sets)
+
+
+def test_options_that_a_layout_does_not_have_are_noticed() -> None:
+    assert "nowhere" not in refusal("mpi-inf-3dhp", "mpi-inf-3dhp")

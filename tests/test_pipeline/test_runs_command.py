@@ -17,6 +17,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.run_index import COLUMNS, chosen, list_runs, ordered, write_index
+from pipeline.run_tables import index_table
 from tests.test_pipeline.commands import CommandLine
 from tests.test_pipeline.written_runs import write_run
 
@@ -168,7 +169,7 @@ def test_a_run_in_training_is_listed_as_unfinished(runs: Path, posecache: Comman
     assert states(runs)[folder.name] == "unfinished"
     assert "empty" not in states(runs)
     entry = next(one for one in list_runs(runs) if one["name"] == folder.name)
-    assert (entry["lifter"], entry["store"], entry["epochs"]) == ("capf", "made", 2)
+    assert (entry["lifter"], entry["store"], entry["epochs"]) == ("capf", "made.zarr", 2)
     ended = posecache("list-runs", "-s", f"runs_root={runs}")
     assert ended.code == 0
     assert "unfinished" in ended.out
@@ -185,8 +186,19 @@ def test_runs_of_an_earlier_version_are_listed(runs: Path) -> None:
     (folder / "provenance.json").write_text(json.dumps(origin))
     entry = next(one for one in list_runs(runs) if one["name"] == folder.name)
     assert entry["state"] == "finished"
-    assert entry["store"] == "made"
+    assert entry["store"] == "made.zarr"
     assert entry["finished"].startswith("20")  # when its last file was written
+
+
+def test_the_store_has_a_column_only_where_the_names_do_not_begin_with_it(runs: Path) -> None:
+    def titles() -> list[str]:
+        return [str(column.header) for column in index_table(list_runs(runs)).columns]
+
+    metrics = runs / "made-capf-s0-11111111" / "metrics.json"
+    metrics.write_text(metrics.read_text().replace("made.zarr", "moved.zarr"))
+    assert "store" in titles()
+    (runs / "made-capf-s0-11111111").rename(runs / "moved-capf-s0-11111111")
+    assert "store" not in titles()
 
 
 def test_a_note_on_a_run_is_in_the_table(tmp_path: Path, posecache: CommandLine) -> None:

@@ -59,9 +59,7 @@ def test_every_command_says_that_the_epoch_was_chosen_on_test(
     assert said in json.loads((runs / on_test / "run.json").read_text())["notes"][0]
 
 
-def test_lifting_tells_the_parameter_groups(
-    roots: tuple[str, ...], posecache: CommandLine
-) -> None:
+def test_lifting_tells_the_parameter_groups(roots: tuple[str, ...], posecache: CommandLine) -> None:
     sets = (*roots, *TINY, "train.lr=0.01", "train.lr_scales={sampling_offsets: 0.1}")
     ended = posecache("lift", *options(*sets))
     assert ended.code == 0, ended.err
@@ -100,3 +98,20 @@ def test_the_last_epoch_has_its_lines_where_it_is_not_the_best(
             screen.print(split_table(metrics | {"epoch": best}))
         assert shown.get().count("frames, last epoch (2)") == lines
         assert f"epoch {best}" in shown.get()
+
+
+def test_a_run_of_an_earlier_version_is_not_evaluated_again_for_settings_it_could_not_name(
+    roots: tuple[str, ...], tmp_path: Path, posecache: CommandLine
+) -> None:
+    words = ("lift", "--lifter", "pose_only", *options(*roots, *TINY), "--json")
+    assert posecache(*words).code == 0
+    (file,) = (tmp_path / "runs").glob("*/metrics.json")
+    metrics = json.loads(file.read_text())
+    for name in ("velocity", "also_last"):
+        del metrics["evaluate"][name]
+    file.write_text(json.dumps(metrics))
+    assert json.loads(posecache(*words).out)["up_to_date"] is True
+    # What it does name is compared.
+    metrics["evaluate"]["zero_root"] = True
+    file.write_text(json.dumps(metrics))
+    assert json.loads(posecache(*words).out)["up_to_date"] is False
