@@ -21,7 +21,12 @@ from lifter import build_lifter
 from lifter.config import LifterConfig
 from stages.lift.config import Difference, TrainConfig
 from stages.lift.errors import RunCorrupt, RunMismatch, RunMissing
-from stages.lift.runs.identity import TrainedOn, require_same_kind
+from stages.lift.feed.point_caches import require_reads_points
+from stages.lift.runs.identity import (
+    TrainedOn,
+    require_same_content_of_maps,
+    require_same_kind,
+)
 from stages.lift.runs.rundir import (
     METRICS_FILE,
     RUN_FILE,
@@ -86,9 +91,16 @@ class LoadedRun:
         keypoint_source: str | None = None,
         allow: Collection[Difference] = (),
     ) -> None:
-        """Raises `StoreMismatch` if the store or the keypoints are not of the kind trained on."""
+        """Raises `StoreMismatch` if the store or the keypoints are not of the kind trained on.
+
+        Raises `LiftError` for a point cache that the lifter cannot read.
+        """
+        trained_on = self.description.trained_on
+        require_reads_points(self.description.lifter, reader)
+        if self.config.data.context == "shuffled" and trained_on.levels:
+            require_same_content_of_maps(trained_on, reader)
         require_same_kind(
-            self.description.trained_on,
+            trained_on,
             reader,
             keypoint_source=keypoint_source or self.config.data.keypoint_source,
             allow=allow,
