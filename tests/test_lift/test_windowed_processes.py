@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cache import CacheReader
 from tests.test_lift.launching import WATCHED, torchrun, words
-from tests.test_lift.test_distributed import STORE, require_same_training, run_in
+from tests.test_lift.test_distributed import STORE, figures
 from tests.test_lift.windows_by_hand import usable_clips, write_gappy
 from tests.test_pipeline.commands import CommandLine
 
+# A layer norm follows, which does not see what is added to all values alike: the gradients of these
+# are rounding alone, which Adam scales up to whole steps.
+UNSEEN = ("gather_frames.bias", "weighted_mean.bias")
 WINDOWS = ("lifter.num_frames=5", "lifter.token_width=8")
 VARIANTS = {
     "windows of maps": (2, "capf_temporal", ()),
@@ -22,7 +26,6 @@ VARIANTS = {
         "mixste",
         ("lifter.options.consistency_weight=0.5", "train.validation_flip=true"),
     ),
-    "targets only": (3, "poseformer", ()),
 }
 
 
@@ -37,6 +40,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def run_in(runs_root: Path) -> Path:
+    (run,) = (path for path in runs_root.iterdir() if path.is_dir())
+    return run
+
+
+def require_same_training(found: Path, expected: Path) -> None:
+    ours, theirs = figures(found), figures(expected)
+    assert ours.keys() == theirs.keys()
+    for name in (name for name in ours if not name.endswith(UNSEEN)):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-5, atol=2e-5, err_msg=name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_several_processes_train_windows_as_one_does(
@@ -48,8 +63,7 @@ def test_several_processes_train_windows_as_one_does(
     assert several.codes == [0], several.err
     ended = posecache(*words(folder, f"runs_root={folder / 'alone'}", *sets), "--lifter", name)
     assert ended.code == 0, ended.err
-    (expected,) = (folder / "alone").iterdir()
-    require_same_training(run_in(folder), expected)
+    require_same_training(run_in(folder / "runs"), run_in(folder / "alone"))
 
 
 @pytest.mark.slow
