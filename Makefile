@@ -7,6 +7,7 @@ SHELL := /bin/bash
 DATASET ?= synthetic
 DETECTOR ?=
 LIFTER ?= capf
+LADDER ?=
 RUN ?=
 DATA_ROOT ?= data
 WORKERS ?=
@@ -36,7 +37,7 @@ help: ## Print this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "Variables (now): DATASET=$(DATASET) DETECTOR=$(DETECTOR) LIFTER=$(LIFTER) RUN=$(RUN) DATA_ROOT=$(DATA_ROOT)"
+	@echo "Variables (now): DATASET=$(DATASET) DETECTOR=$(DETECTOR) LIFTER=$(LIFTER) LADDER=$(LADDER) RUN=$(RUN) DATA_ROOT=$(DATA_ROOT)"
 	@echo "                 WORKERS=$(WORKERS) SCHEDULER=$(SCHEDULER) DEVICE=$(DEVICE) PIP_FLAGS=$(PIP_FLAGS)  ARGS='--set key=value ...'"
 
 .PHONY: setup
@@ -88,12 +89,16 @@ evaluate: $(STAMP) ## Evaluate RUN (default: the newest run)
 	@$(BIN)/posecache evaluate $(RUN) $(ARGS)
 
 .PHONY: ablate
-ablate: $(STAMP) ## Train lifters with and without context from one store and compare them
-	@$(BIN)/posecache ablate $(CHOICE) $(SETTINGS) $(ARGS)
+ablate: $(STAMP) ## Train lifters side by side from one store: LADDER=ladder|levels|points|lifters|temporal|...
+	@$(BIN)/posecache ablate $(LADDER) $(CHOICE) $(SETTINGS) $(ARGS)
 
 .PHONY: compare
 compare: $(STAMP) ## Compare runs: make compare RUN='runs/a runs/b'
 	@$(BIN)/posecache compare $(RUN) $(ARGS)
+
+.PHONY: list-runs
+list-runs: $(STAMP) ## All runs, finished or not (ARGS='--where lifter=capf --sort test')
+	@$(BIN)/posecache list-runs $(ARGS)
 
 .PHONY: bench
 bench: $(DEV_STAMP) ## Every benchmark against its baseline (a long while; ARGS='cache_read' for one, ARGS=--quick)
