@@ -17,6 +17,7 @@ from lifter.errors import LifterError
 from pipeline.ablation_plan import Job
 from pipeline.datasets import dataset_of
 from pipeline.lifting import LiftedRun, finished_run, lift, progress_note, run_directory
+from pipeline.orphans import end_with_parent
 from stages.lift import TrainProgress
 from stages.lift.errors import NotFiniteLoss
 from stages.lift.progress import Report
@@ -97,7 +98,7 @@ def _run_in_processes(
         reports = manager.Queue()
         listener = Thread(target=_forward, args=(reports, update), daemon=True)
         listener.start()
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
             futures = {
                 pool.submit(_run_remote, job, directory, reports): directory
                 for directory, job in left.items()
