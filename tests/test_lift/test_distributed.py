@@ -54,8 +54,13 @@ def folder(made: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def folders(place: Path) -> list[Path]:
+    """Return the run directories of a `runs_root`, which has an index beside them."""
+    return [path for path in place.iterdir() if path.is_dir()]
+
+
 def run_in(folder: Path) -> Path:
-    (run,) = (folder / "runs").iterdir()
+    (run,) = folders(folder / "runs")
     return run
 
 
@@ -90,7 +95,7 @@ def alone(posecache: CommandLine, folder: Path, *sets: str) -> Path:
     """The run of one process, beside those of several."""
     ended = posecache(*words(folder, f"runs_root={folder / 'alone'}", *sets))
     assert ended.code == 0, ended.err
-    (run,) = (folder / "alone").iterdir()
+    (run,) = folders(folder / "alone")
     return run
 
 
@@ -136,7 +141,7 @@ def test_several_processes_train_the_run_of_one(
     assert several.codes == [0], several.err
     ended = posecache(*words(tmp_path, f"runs_root={tmp_path / 'alone'}", *sets), *options)
     assert ended.code == 0, ended.err
-    (expected,) = (tmp_path / "alone").iterdir()
+    (expected,) = folders(tmp_path / "alone")
     require_same_training(run_in(tmp_path), expected)
 
 
@@ -181,7 +186,7 @@ def test_a_run_killed_and_started_again_ends_bit_identical(folder: Path, fault: 
     assert (run_in(folder) / "state.pt").exists()
     again = torchrun(2, *words(folder, *sets))
     assert again.codes == [0], again.err
-    (expected,) = (folder / "undisturbed").iterdir()
+    (expected,) = folders(folder / "undisturbed")
     for name in ("best.safetensors", "last.safetensors", "run.json"):
         assert (run_in(folder) / name).read_bytes() == (expected / name).read_bytes(), name
 
