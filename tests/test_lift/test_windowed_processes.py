@@ -91,3 +91,17 @@ def test_shuffled_context_of_windows_is_refused_in_several_processes(folder: Pat
     )
     assert several.codes != [0]
     assert "Shuffled context of windows is for one process" in several.err
+
+
+@pytest.mark.slow
+def test_several_processes_validate_with_the_statistics_that_are_kept(folder: Path) -> None:
+    """Each normalises its own part of a batch; the weights that are kept are those of one."""
+    sets = ("train.validation_flip=true", "lifter.options.dropout=0.0")
+    several = torchrun(2, *words(folder, *sets), "--lifter", "simple_baseline")
+    assert several.codes == [0], several.err
+    run = run_in(folder / "runs")
+    metrics = json.loads((run / "metrics.json").read_text())
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    (best,) = (entry for entry in log if entry["epoch"] == metrics["epoch"])
+    kept = metrics["splits"]["validation"]["frame_wise"]["mpjpe_mm"]
+    assert best["validation_mpjpe_mm"] == pytest.approx(kept, rel=1e-5)

@@ -22,6 +22,7 @@ def validate(state: TrainState, data: LiftData, config: TrainConfig, device: tor
     """
     samples, average = data.samples, state.average
     shown, world = data.shown(), data.world
+    world.share_buffers(state.model)
     with average.put_into(state.model) if average else nullcontext():
         predicted_mm = predict_mm(
             state.model,

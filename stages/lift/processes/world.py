@@ -84,6 +84,15 @@ class World:
             model, find_unused_parameters=False, gradient_as_bucket_view=True
         )
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Gives every process the statistics of rank 0, whose weights are the ones kept."""
+        if self.size == 1:
+            return
+        from torch import distributed
+
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, src=0)
+
     def gather(self, values: list[float]) -> NDArray[np.float64]:
         """Returns the numbers of all processes, [size, len(values)]."""
         own = torch.tensor([values], dtype=torch.float64)
