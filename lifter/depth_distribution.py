@@ -100,11 +100,13 @@ def at_joints(maps: DepthMaps, reference_points: Tensor) -> Tensor:  # [B, J, 2]
 
     A joint outside the crop takes the nearest cell of the border.
     """
-    batch, groups = maps.values.shape[:2]
-    cells = nearest_cells(reference_points, maps.size) - maps.corners
-    joints = torch.arange(reference_points.shape[1], device=cells.device) % groups
-    samples = torch.arange(batch, device=cells.device)[:, None]
-    return maps.values[samples, joints, cells[..., 1], cells[..., 0]]
+    groups, _, width, num_bins = maps.values.shape[1:]
+    column, row = (nearest_cells(reference_points, maps.size) - maps.corners).unbind(-1)
+    # [B, J] -> [B, G, J / G, N]; not an index of joints, the gradient of which, where joints share
+    # a cell, is summed in the order in which threads come by
+    cells = (row * width + column).unflatten(1, (groups, -1))[..., None]
+    cells = cells.expand(-1, -1, -1, num_bins)
+    return maps.values.flatten(2, 3).gather(2, cells).flatten(1, 2)
 
 
 def depth_bins(depths_m: Tensor, *, num_bins: int, range_m: float) -> Tensor:  # [...] int64

@@ -13,6 +13,7 @@ from lifter.config import LifterConfig, ReferenceRule
 from lifter.errors import LifterConfigError
 from lifter.models.base import Lifter
 from lifter.pyramid import PyramidEmbedding, are_points, geometric_shifts
+from lifter.window_rows import rows_of_windows
 
 PUBLISHED_TOKEN_WIDTH = 32
 
@@ -116,7 +117,7 @@ class CapfTemporal(Lifter):
         )  # [R, J, 2]
         seen = self._frames(pose, reference_points, levels, scales)  # [R, J, D]
         # [B, F, J, D] -> [B * J, F, D]
-        windows = seen[window_rows].transpose(1, 2).flatten(0, 1)
+        windows = rows_of_windows(seen, window_rows).transpose(1, 2).flatten(0, 1)
         if self.temporal_embedding is not None:
             windows = windows + self.temporal_embedding
         for block in self.temporal_blocks:

@@ -12,6 +12,7 @@ from lifter.errors import LifterConfigError
 from lifter.models.pose_moe.decoupled import PoseMoE
 from lifter.ops import prepare_levels
 from lifter.pyramid import PyramidEmbedding, are_points, geometric_shifts
+from lifter.window_rows import rows_of_windows
 
 
 class PoseMoEContext(PoseMoE):
@@ -94,5 +95,4 @@ class PoseMoEContext(PoseMoE):
             if self.reference_rule == "geometric":
                 shifts = geometric_shifts(reference_points, levels)
         seen = self.pyramid(reference_points, levels, scales=scales, shifts=shifts)  # [R, L, J, D]
-        context: Tensor = seen.sum(dim=1)[window_rows]  # [R, J, D] -> [B, F, J, D]
-        return context
+        return rows_of_windows(seen.sum(dim=1), window_rows)  # [R, J, D] -> [B, F, J, D]
