@@ -163,6 +163,33 @@ def test_shuffled_context_lends_every_frame_the_maps_of_another_clip(gappy: Cach
     require_batch(batch, data, rows, [1] * 7, shape, maps_from=lent.__getitem__)
 
 
+def test_shuffled_context_lends_maps_to_windows_that_are_predicted_as_a_whole(
+    gappy: CacheReader,
+) -> None:
+    data = windowed(gappy, "train", shape=WindowShape(3), predicts_all=True, context="shuffled")
+    lent = {
+        frame: lender
+        for batch in data.ordered_batches(batch_size=4, view=0)
+        for frame, lender in lenders_of(data, batch)
+    }
+    tiles = [
+        pair
+        for batch in data.tile_batches(batch_size=2, view=0)
+        for pair in lenders_of(data, batch)
+    ]
+    assert tiles
+    clips = gappy.index("clip").codes
+    for frame, lender in tiles:
+        assert clips[frame] != clips[lender]
+        assert lent.get(frame, lender) == lender
+
+
+def lenders_of(data: LiftData, batch: Batch) -> list[tuple[int, int]]:
+    """Rows of a batch of the plain view, each with the row whose maps it sees."""
+    lenders = batch.levels[0][:, 0, 0, 0].int().tolist()
+    return list(zip(data.frames.rows[batch.map_frames].tolist(), lenders, strict=True))
+
+
 def test_without_context_windows_see_zeros(gappy: CacheReader) -> None:
     data = windowed(gappy, shape=WindowShape(3), context="none")
     batch = data.batch(np.array([1, 2]), views=np.array([0, 1]))

@@ -231,7 +231,7 @@ class LiftData:
 
     def tile_batches(self, *, batch_size: int, view: int) -> TileBatches:
         """Returns windows side by side that hold the samples of `shown`, in one view."""
-        return TileBatches(self, batch_size=batch_size, view=view)
+        return TileBatches(self, batch_size=batch_size, view=view, donors=self._fixed_donors())
 
     def shown(self) -> NDArray[np.int64]:
         """Returns the positions of the samples that this process evaluates, in the store's order.

@@ -38,12 +38,21 @@ def windowing_of(lifter: LifterConfig, data: DataConfig) -> Windowing | None:
 class TileBatches:
     """One pass over windows that lie side by side, for lifters that predict all of a window.
 
-    Every sample of `data.shown()` is really in one of them at least.
+    Every sample of `data.shown()` is really in one of them at least. `donors` [frames] lend the
+    maps; `None`: each frame has its own.
     """
 
-    def __init__(self, data: LiftData, *, batch_size: int, view: int) -> None:
+    def __init__(
+        self,
+        data: LiftData,
+        *,
+        batch_size: int,
+        view: int,
+        donors: NDArray[np.int64] | None = None,
+    ) -> None:
         assert data.windows is not None
         self._data, self._batch_size, self._view = data, batch_size, view
+        self._donors = donors
         self.targets = data.windows.tiles(data.frame_of[data.shown()])
 
     def __len__(self) -> int:
@@ -52,7 +61,8 @@ class TileBatches:
     def __getitem__(self, index: int) -> Batch:
         start = index * self._batch_size
         targets = self.targets[start : start + self._batch_size]
-        return self._data.window_batch(targets, views=np.full(len(targets), self._view))
+        views = np.full(len(targets), self._view)
+        return self._data.window_batch(targets, views=views, donors=self._donors)
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[index] for index in range(len(self)))
