@@ -104,7 +104,7 @@ def at_joints(maps: DepthMaps, reference_points: Tensor) -> Tensor:  # [B, J, 2]
     column, row = (nearest_cells(reference_points, maps.size) - maps.corners).unbind(-1)
     # [B, J] -> [B, G, J / G, N]; not an index of joints, the gradient of which, where joints share
     # a cell, is summed in the order in which threads come by
-    cells = (row * width + column).unflatten(1, (groups, -1))[..., None]
+    cells = torch.unflatten(row * width + column, 1, (groups, -1))[..., None]
     cells = cells.expand(-1, -1, -1, num_bins)
     return maps.values.flatten(2, 3).gather(2, cells).flatten(1, 2)
 

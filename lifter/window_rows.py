@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,4 +16,4 @@ def rows_of_windows(
     That of an index is summed in the order in which the threads of a CPU come by.
     """
     found = F.embedding(window_rows, tokens.flatten(1))
-    return found.unflatten(-1, tokens.shape[1:])
+    return torch.unflatten(found, -1, tokens.shape[1:])

@@ -48,7 +48,7 @@ def overlapping(name: str) -> Inputs:
 def gradients(model: Lifter, given: Inputs) -> list[Tensor]:
     torch.manual_seed(0)
     model.zero_grad()
-    model.loss(given.answer(model), given.target_m, None).backward()
+    model.loss(given.answer(model), given.target_m, None).backward()  # type: ignore[no-untyped-call]
     return [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
@@ -68,8 +68,9 @@ def test_sums_that_threads_take_turns_in_are_noticed() -> None:
     weights = torch.randn(20_000, 17)
 
     def once() -> list[Tensor]:
+        # torch adds up the gradients of an index in no fixed order
         tokens = torch.ones(7, 17, requires_grad=True)
-        (tokens[rows] * weights).sum().backward()  # torch adds up these in no fixed order
+        (tokens[rows] * weights).sum().backward()  # type: ignore[no-untyped-call]
         assert tokens.grad is not None
         return [tokens.grad]
 
