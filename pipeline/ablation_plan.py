@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cache.fingerprint import diff_identities
 from lifter.registry import LIFTERS
 from pipeline.config import ComparisonConfig, RunConfig, with_settings
 from pipeline.errors import ConfigError
@@ -60,7 +61,8 @@ def plan_rows(config: RunConfig, levels: Mapping[str, Sequence[str]] | None = No
             levels out are not there.
 
     Raises:
-        ConfigError: an unknown row, lifter, level or setting is named.
+        ConfigError: an unknown row, lifter, level or setting is named, or one store for what would
+            be two.
     """
     comparison = config.comparison
     if not comparison.rows:
@@ -74,6 +76,7 @@ def plan_rows(config: RunConfig, levels: Mapping[str, Sequence[str]] | None = No
             locations[name] = rows[name].store
     planned = [rows[name] for name in comparison.rows]
     _check_names(comparison)
+    _check_stores(planned)
     if comparison.without_each_level is not None and levels is not None:
         whole = rows[comparison.without_each_level]
         planned += _without_each_level(whole, levels[whole.store])
@@ -199,6 +202,27 @@ def _check_names(comparison: ComparisonConfig) -> None:
         if name is not None and name not in known:
             raise ConfigError(
                 f"comparison.{key}: there is no row {name!r}{did_you_mean(name, known)}."
+            )
+
+
+def _check_stores(rows: Iterable[Row]) -> None:
+    """Raise ConfigError for rows of one store that ask for different ones.
+
+    The second of them would silently read what the first one extracts.
+    """
+    first: dict[str, tuple[str, dict[str, Any]]] = {}
+    for row in rows:
+        if row.config.store is not None:
+            continue
+        tree = row.config.dump()
+        asked = {key: tree[key] for key in _DECIDES_STORE if key in tree}
+        name, others = first.setdefault(row.store, (row.name, asked))
+        differing = diff_identities(others, asked)
+        if differing:
+            raise ConfigError(
+                f"comparison.rows: {name} and {row.name} would both read {row.store}, but differ in"
+                f" what is in it: {'; '.join(differing)}. Give one of them another detector.name "
+                "or dataset.label, after which stores are called."
             )
 
 

@@ -50,7 +50,7 @@ def row_result(
         "lifter": lifter.name,
         "num_frames": lifter.num_frames,
         "context": context or "none",
-        "keypoint_source": data.keypoint_source,
+        "keypoint_source": metrics[0]["keypoint_source"] if metrics else data.keypoint_source,
         "feature_source": _feature_source(reader, row.config) if reads_maps else "-",
         "box_source": box_source(reader),
         "store": row.store,

@@ -16,6 +16,7 @@ from cache.storage import open_storage
 from lifter.errors import LifterError
 from pipeline.ablation_plan import Job
 from pipeline.datasets import dataset_of
+from pipeline.errors import ConfigError
 from pipeline.lifting import LiftedRun, finished_run, lift, progress_note, run_directory
 from pipeline.orphans import end_with_parent
 from stages.lift import TrainProgress
@@ -46,13 +47,16 @@ def run_jobs(jobs: Sequence[Job], *, workers: int, update: Update) -> list[Endin
     Jobs of equal settings are one run. A run that diverges, or whose lifter does not fit the
     store, ends with its error and the others go on; whatever would stop them too (a full disk, a
     damaged store) is raised.
+
+    Raises ConfigError for jobs that are one run, but evaluate it in two ways.
     """
     readers = {store: CacheReader(store) for store in {job.store for job in jobs}}
     directories = [run_directory(job.config, readers[job.store]) for job in jobs]
+    _refuse_two_evaluations(jobs, directories)
     ended: dict[Path, Ending] = {}
     left: dict[Path, Job] = {}
     for job, directory in zip(jobs, directories, strict=True):
-        finished = finished_run(job.config, directory)
+        finished = finished_run(job.config, directory, readers[job.store])
         if finished is not None:
             ended[directory] = _ending(finished)
             update(job.name, 1.0, ended[directory].note)
@@ -75,19 +79,35 @@ def finished_jobs(jobs: Sequence[Job]) -> list[tuple[Job, str | None, bool]]:
     """Return the jobs with their directories, and whether they are finished; writes nothing.
 
     The directory is None where the store is not there, or not complete: it depends on the store.
+
+    Raises as `run_jobs`.
     """
     found: list[tuple[Job, str | None, bool]] = []
-    readers: dict[str, CacheReader | None] = {}
+    readers = {store: _complete(store) for store in {job.store for job in jobs}}
     for job in jobs:
-        if job.store not in readers:
-            readers[job.store] = _complete(job.store)
         reader = readers[job.store]
         if reader is None:
             found.append((job, None, False))
             continue
         directory = run_directory(job.config, reader)
-        found.append((job, str(directory), finished_run(job.config, directory) is not None))
+        finished = finished_run(job.config, directory, reader)
+        found.append((job, str(directory), finished is not None))
+    placed = [(job, Path(directory)) for job, directory, _ in found if directory is not None]
+    _refuse_two_evaluations([job for job, _ in placed], [directory for _, directory in placed])
     return found
+
+
+def _refuse_two_evaluations(jobs: Sequence[Job], directories: Sequence[Path]) -> None:
+    """Raise ConfigError where a run, which has one set of metrics, would need two."""
+    first: dict[Path, Job] = {}
+    for job, directory in zip(jobs, directories, strict=True):
+        other = first.setdefault(directory, job)
+        if other.config.evaluate != job.config.evaluate:
+            raise ConfigError(
+                f"comparison.rows: {other.row} and {job.row} are one run, {directory}, whose "
+                "metrics are those of one evaluation, but their evaluate.* differ. Set evaluate.* "
+                "for all rows with --set, and compare once for each."
+            )
 
 
 def _run_in_processes(

@@ -25,6 +25,7 @@ from pipeline.runs import (
 )
 from stages.extract.datasets import Dataset, DatasetError, FrameError
 from stages.lift import EvaluateConfig, Evaluation, TrainProgress, evaluate_run, train
+from stages.lift.feed.samples import store_name
 from stages.lift.figures import plot_frames
 from stages.lift.processes.world import ALONE, World
 from stages.lift.progress import Report
@@ -85,7 +86,7 @@ def lift(
     alone, and nobody waits for it.
     """
     run_dir = run_directory(config, reader, world)
-    done = finished_run(config, run_dir)
+    done = finished_run(config, run_dir, reader)
     world.from_leader(done is None)
     if done is not None:
         return done
@@ -121,10 +122,11 @@ def help_lift(config: RunConfig, reader: CacheReader, world: World) -> None:
         )
 
 
-def finished_run(config: RunConfig, run_dir: Path) -> LiftedRun | None:
-    """Return the run in `run_dir` if it is trained, and evaluated as `config` says.
+def finished_run(config: RunConfig, run_dir: Path, reader: CacheReader) -> LiftedRun | None:
+    """Return the run in `run_dir` if it is trained, and evaluated as `config` says on this store.
 
-    The configuration is written last, so its presence says that all the rest is there.
+    The configuration is written last, so its presence says that all the rest is there. A run may
+    have been evaluated on another store since.
     """
     metrics_file, config_file = run_dir / METRICS_FILE, run_dir / CONFIG_FILE
     if not (metrics_file.is_file() and config_file.is_file()):
@@ -133,7 +135,8 @@ def finished_run(config: RunConfig, run_dir: Path) -> LiftedRun | None:
     # Settings that the metrics do not name came later: what they describe had the defaults.
     defaults = EvaluateConfig().model_dump(mode="json")
     asked = config.evaluate.model_dump(mode="json")
-    if {**defaults, **metrics.get("evaluate", {})} != asked:
+    name = store_name(reader)
+    if {**defaults, **metrics.get("evaluate", {})} != asked or metrics.get("store", name) != name:
         return None
     return LiftedRun(
         run_dir=run_dir,

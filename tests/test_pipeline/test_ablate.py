@@ -21,7 +21,8 @@ from pipeline.ablation_tables import comparison_table
 from pipeline.published_numbers import LABEL, published_numbers
 from pipeline.settings import shipped
 from stages.lift.errors import NotComparable, NotFiniteLoss
-from tests.test_pipeline.ablations import Place
+from tests.test_lift.stores import write_store
+from tests.test_pipeline.ablations import SPLITS, Place
 from tests.test_pipeline.commands import CommandLine
 
 TWO = (
@@ -236,6 +237,42 @@ def test_equal_settings_are_one_run(place: Place, monkeypatch: pytest.MonkeyPatc
     assert trained == [0, 1]
     assert result["rows"][0]["runs"] == result["rows"][1]["runs"]
     assert result["saved"]["num_runs"] == 2
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_rows_that_would_evaluate_one_run_in_two_ways_are_refused(
+    place: Place, dry: tuple[str, ...]
+) -> None:
+    rows = (
+        "comparison.rows={a: {lifter.name: pose_only},"
+        " b: {lifter.name: pose_only, evaluate.flip_average: false}}"
+    )
+    ended = place(*dry, sets=(*TWO, rows))
+    assert ended.code == 2
+    assert "a and b are one run" in ended.err
+    assert not place.runs.exists()
+
+
+def test_the_table_names_the_keypoints_that_were_lifted(place: Place) -> None:
+    sets = ("evaluate.keypoint_source=gt", "evaluate.allow=[keypoints]")
+    found = place.result(sets=(*TWO, *sets))["rows"]
+    assert [row["keypoint_source"] for row in found] == ["gt", "gt"]
+
+
+def test_metrics_of_another_store_are_not_taken_for_those_of_the_comparison(
+    place: Place, posecache: CommandLine
+) -> None:
+    def errors() -> list[Any]:
+        return [row["errors_mm"]["test"] for row in place.result(sets=TWO)["rows"]]
+
+    before = errors()
+    (run, *_) = sorted(place.runs.glob("*-pose_only-s0-*"))
+    other = place.folder / "other.zarr"
+    write_store(other, SPLITS, seed=1)
+    ended = posecache("evaluate", str(run), "--store", str(other))
+    assert ended.code == 0, ended.err
+    assert json.loads((run / "metrics.json").read_text())["store"] == "other.zarr"
+    assert errors() == before
 
 
 def test_a_run_that_diverges_costs_its_row_and_no_other(

@@ -130,6 +130,28 @@ def test_random_features_have_a_store_of_their_own_and_the_keypoints_of_the_firs
     assert list(stores_of([own, first])) == [first.store, own.store]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "detector.name: hrnet-synthetic",
+        "dataset.label: synthetic, detector.name: hrnet-synthetic",
+    ],
+)
+def test_two_rows_may_not_mean_different_stores_by_one_name(change: str) -> None:
+    row = f"comparison.rows.other={{lifter.name: capf, detector.random_seed: 0, {change}}}"
+    with pytest.raises(ConfigError, match=r"pose_only and other.*detector.random_seed"):
+        planned("ladder", row)
+
+
+def test_rows_whose_names_differ_in_signs_have_stores_of_their_own_names() -> None:
+    rows = [
+        f"comparison.rows.{name}={{detector.random_seed: {seed}}}"
+        for seed, name in enumerate(("r/a", "r a"))
+    ]
+    with pytest.raises(ConfigError, match=r"r/a and r a.*detector.random_seed"):
+        planned("ladder", *rows)
+
+
 def test_a_named_store_is_the_first_one_and_the_other_is_still_extracted() -> None:
     _, rows = planned("features", "data_root=DATA", "store=/elsewhere/recoded.zarr")
     assert rows["pose_features"].store == "/elsewhere/recoded.zarr"
