@@ -138,6 +138,12 @@ def test_frames_without_labels_are_seen_but_are_no_samples(gappy: CacheReader) -
     assert not batch.valid[0, 2].any()
 
 
+def test_frames_without_labels_have_no_labelled_keypoints_to_be_seen(gappy: CacheReader) -> None:
+    data = windowed(gappy, shape=WindowShape(3), keypoint_source="gt")
+    assert data.frames.rows.tolist() == data.samples.rows.tolist()
+    assert not {7, 12} & set(data.frames.rows.tolist())
+
+
 def test_shuffled_context_lends_every_frame_the_maps_of_another_clip(gappy: CacheReader) -> None:
     shape = WindowShape(3)
     own, data = windowed(gappy, shape=shape), windowed(gappy, shape=shape, context="shuffled")

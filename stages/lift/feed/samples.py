@@ -96,10 +96,12 @@ def load_frames(
 ) -> InputFrames:
     """Returns all frames of `split` that can be read, with and without labels.
 
+    Where the keypoints are those of the labels, frames without labels have none that could be read.
     Raises as `load_samples`.
     """
     _require_inputs(reader, config.keypoint_source, flipped=flipped)
-    rows, _ = usable_rows(reader, split, config.keypoint_source, labels="none")
+    needed: Labels = "root" if config.keypoint_source == "gt" else "none"
+    rows, _ = usable_rows(reader, split, config.keypoint_source, labels=needed)
     return input_frames(reader, rows, config.keypoint_source, flipped=flipped)
 
 
