@@ -17,6 +17,8 @@ from lifter.words import suggestion
 Outputs = Tensor | tuple[Tensor, ...]
 
 FROM_DATA = ("level_channels", "num_joints")
+_OF_MAPS = ("reference_rule", "context_dropout")
+"""Settings of how maps are read: none may be without effect on a lifter that reads maps."""
 
 
 class Lifter(nn.Module):
@@ -52,7 +54,8 @@ class Lifter(nn.Module):
         """Returns a lifter with random weights.
 
         Raises `LifterConfigError` for an option that it does not have, a window for a lifter of
-        one frame, or values that its constructor refuses.
+        one frame, a way of reading maps that it does not know, or values that its constructor
+        refuses.
         """
         if config.num_frames > 1 and not cls.reads_windows:
             raise LifterConfigError(
@@ -60,6 +63,13 @@ class Lifter(nn.Module):
                 " Leave num_frames at 1, or take a lifter of windows."
             )
         accepted = inspect.signature(cls).parameters
+        for name in _OF_MAPS if cls.uses_features else ():
+            value, default = getattr(config, name), LifterConfig.model_fields[name].default
+            if name not in accepted and value != default:
+                raise LifterConfigError(
+                    f"{config.name} does not know lifter.{name}={value}: it always reads maps as"
+                    f" with {default}. Leave the setting out, or take a lifter that has it."
+                )
         own = [name for name in accepted if name not in {*LifterConfig.model_fields, *FROM_DATA}]
         for name in config.options:
             if name not in own:

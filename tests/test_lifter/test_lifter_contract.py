@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import safetensors.torch
@@ -254,3 +255,21 @@ def test_options_of_another_lifter_are_refused_by_name(name: str) -> None:
     config = LifterConfig(name=name, width=16, num_heads=2, options={"no_such_option": 1})
     with pytest.raises(LifterError, match="no_such_option"):
         LIFTERS[name].from_config(config, level_channels=(6, 8), num_joints=17)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("reference_rule", "geometric"), ("context_dropout", 0.5)]
+)
+@pytest.mark.parametrize("name", with_features())
+def test_no_setting_of_reading_maps_is_without_effect(name: str, setting: str, value: Any) -> None:
+    if setting not in inspect.signature(LIFTERS[name]).parameters:
+        with pytest.raises(LifterError, match=setting):
+            small(name, **{setting: value})
+        return
+    changed = small(name, **{setting: value})
+    model, given = small(name).train(), inputs(name)
+    outputs = []
+    for each in (model, changed.train()):
+        torch.manual_seed(0)
+        outputs.append(prediction(given.answer(each)))
+    assert not torch.equal(*outputs)
