@@ -16,7 +16,7 @@ from pipeline.published_numbers import published_numbers
 from pipeline.runs import METRICS_FILE, read_json
 from stages.lift import compare_metrics
 from stages.lift.errors import NotComparable
-from stages.lift.progress import mean_wait_fraction
+from stages.lift.progress import mean_wait_fraction, train_seconds
 from stages.lift.sources import box_source, feature_source
 
 METRICS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm")
@@ -148,19 +148,6 @@ def _run(job: Job, ending: Ending) -> dict[str, Any]:
         "wait_fraction": mean_wait_fraction(history),
         "samples_per_s": sum(rates) / len(rates),
     }
-
-
-def train_seconds(history: Sequence[Mapping[str, Any]]) -> float:
-    """Return the seconds of training and validation in a log.
-
-    The clock of a run that was stopped and went on started anew: its parts are added up.
-    """
-    total = before = 0.0
-    for entry in history:
-        now = float(entry["elapsed_s"])
-        total += now - before if now >= before else now
-        before = now
-    return total
 
 
 def _history(run_dir: Path) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def tune(
     Returns nothing where there are none. The runs are those of the comparison with that rate, so
     the chosen ones are not trained again.
 
-    Raises ConfigError where training consults no validation split.
+    Raises ConfigError where training consults no validation split, or a test split.
     """
     planned = plan_tuning(config, rows)
     if planned and config.train.select != "best":
@@ -46,7 +46,13 @@ def tune(
             "comparison.lrs chooses on validation, but train.select is last: set train.select=best "
             "and train.data.validation_split, or leave comparison.lrs empty."
         )
-
+    split = config.train.data.validation_split
+    if planned and split.startswith("test"):
+        raise ConfigError(
+            f"comparison.lrs chooses on validation, but train.data.validation_split is {split!r}: "
+            "every row would take the rate that suits the test set. Set it to another, or leave "
+            "comparison.lrs empty."
+        )
     if not planned:
         return {}
     tried: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}

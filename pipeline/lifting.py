@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -174,15 +173,6 @@ def draw_frames(
             continue
         files.append(path)
     return tuple(files)
-
-
-def training_rate(run_dir: Path) -> float | None:
-    """Return the mean samples/s of the training epochs of a run, validation not counted."""
-    rates = []
-    for line in (run_dir / "log.jsonl").read_text("utf-8").splitlines():
-        entry = json.loads(line)
-        rates.append(float(entry["samples_per_s"]))
-    return sum(rates) / len(rates) if rates else None
 
 
 def progress_note(progress: TrainProgress) -> str:

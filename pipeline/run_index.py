@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.errors import ConfigError
 from pipeline.runs import CONFIG_FILE, METRICS_FILE, PROVENANCE_FILE, write_text
 from pipeline.settings import did_you_mean
-from stages.lift.progress import mean_wait_fraction
+from stages.lift.progress import mean_wait_fraction, train_seconds
 
 INDEX_FILE = "index.csv"
 RUN_FILE, LOG_FILE = "run.json", "log.jsonl"
@@ -183,16 +183,9 @@ def _from_log(log: Sequence[Mapping[str, Any]], _entry: Entry) -> Entry:
         "epochs": log[-1]["epoch"],
         "steps": log[-1]["step"],
         "best_epoch": best[-1] if best else None,
-        "minutes": round(_seconds(log) / 60, 2),
+        "minutes": round(train_seconds(log) / 60, 2),
         "wait_percent": round(100 * mean_wait_fraction(log), 2),
     }
-
-
-def _seconds(log: Sequence[Mapping[str, Any]]) -> float:
-    """Time of all processes that trained a run: the clock of each starts at 0."""
-    elapsed = [float(line["elapsed_s"]) for line in log]
-    ends = [now for now, after in zip(elapsed, [*elapsed[1:], 0.0], strict=True) if after <= now]
-    return sum(ends)
 
 
 def _from_metrics(metrics: Mapping[str, Any], entry: Entry) -> Entry:

@@ -77,6 +77,19 @@ def mean_wait_fraction(history: Sequence[Mapping[str, Any]]) -> float:
     return sum(waits) / sum(times) if times else 0.0
 
 
+def train_seconds(history: Sequence[Mapping[str, Any]]) -> float:
+    """Returns the seconds of training and validation in a log.
+
+    The clock of a run that was stopped and went on started anew: its parts are added up.
+    """
+    total = before = 0.0
+    for entry in history:
+        now = float(entry["elapsed_s"])
+        total += now - before if now >= before else now
+        before = now
+    return total
+
+
 def format_duration(seconds: float) -> str:
     """Returns e.g. `3:20` or `1:02:03`."""
     whole = round(seconds)

@@ -15,12 +15,13 @@ from rich.console import Console
 
 from pipeline import ablation_runs
 from pipeline.ablation_files import run_lines, summary_lines
-from pipeline.ablation_result import difference, evaluated_splits, train_seconds
+from pipeline.ablation_result import difference, evaluated_splits
 from pipeline.ablation_savings import savings, savings_text
 from pipeline.ablation_tables import comparison_table
 from pipeline.published_numbers import LABEL, published_numbers
 from pipeline.settings import shipped
 from stages.lift.errors import NotComparable, NotFiniteLoss
+from stages.lift.progress import train_seconds
 from tests.test_lift.stores import write_store
 from tests.test_pipeline.ablations import SPLITS, Place
 from tests.test_pipeline.commands import CommandLine
@@ -376,10 +377,20 @@ def test_a_rate_that_diverges_is_not_taken(place: Place, monkeypatch: pytest.Mon
     assert result["failed"] == []
 
 
-def test_tuning_without_a_choice_on_validation_is_refused(place: Place) -> None:
-    ended = place(sets=("comparison.lrs=[0.1]", "train.select=last"))
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ("train.select=last",),
+        ("train.data.validation_split=test", "train.allow_test_selection=true"),
+    ],
+)
+def test_tuning_without_a_choice_on_validation_is_refused(
+    place: Place, chosen: tuple[str, ...]
+) -> None:
+    ended = place(sets=("comparison.lrs=[0.1]", *chosen))
     assert ended.code == 2
     assert "chooses on validation" in ended.err
+    assert not place.runs.exists()
 
 
 def test_the_seconds_of_a_run_that_was_stopped_are_those_of_all_its_parts() -> None:
