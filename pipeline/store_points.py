@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 from cache.coords import UnitRule
 from cache.derived.points import point_spec
+from cache.errors import CacheMismatch
+from cache.fingerprint import diff_identities
 from cache.header import read_header
 from cache.ledger import Ledger
 from cache.schema import FeatureDtype, map_bytes
@@ -62,7 +64,8 @@ def choice_of(sets: Sequence[str], dtype: FeatureDtype) -> PointChoice:
 def plan_points(source: Location, target: Location, choice: PointChoice) -> dict[str, Any]:
     """Return what `make_points` would do: size, and chunks done; nothing is written.
 
-    `points_bytes` are those of the new maps alone. Raises StoreMissing, and as `describe_points`.
+    `points_bytes` are those of the new maps alone. Raises StoreMissing, CacheMismatch if another
+    store is at `target`, and as `describe_points`.
     """
     from stages.lift.points import describe_points
 
@@ -74,7 +77,14 @@ def plan_points(source: Location, target: Location, choice: PointChoice) -> dict
     storage = open_storage(target)
     done = 0
     if storage.exists():
-        done = len(Ledger(storage, read_header(storage).spec.num_chunks).committed())
+        there = read_header(storage).spec
+        differing = diff_identities(there.to_json(), spec.to_json())
+        if differing:
+            raise CacheMismatch(
+                f"{target} is another store: {'; '.join(differing)}. Name another with --out, or "
+                "delete this one first."
+            )
+        done = len(Ledger(storage, spec.num_chunks).committed())
     row_bytes = sum(map_bytes(level, spec.dtype) for level in spec.levels)
     return {
         "source": os.fspath(source),

@@ -64,6 +64,11 @@ def test_a_dry_run_says_how_large_it_would_be_and_writes_nothing(
     assert "Nothing was written" in posecache("cache", "sample", str(store), "--dry-run").out
     assert sorted(store.parent.rglob("*")) == before
     answer(posecache, "sample", str(store), "--out", out)
+    assert answer(posecache, "sample", str(store), "--out", out, "--dry-run")["chunks_done"] == 1
+    words = ("--set", "lifter.reference_rule=geometric", "--dry-run")
+    ended = posecache("cache", "sample", str(store), "--out", out, *words)
+    assert ended.code == 4
+    assert "reference_rule" in ended.err
     written = [np.prod(level.map_shape) for level in CacheReader(out).levels.values()]
     assert plan["points_bytes"] == 2 * 2 * NUM_ROWS * sum(written)  # views, bytes
 
