@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from cache.fingerprint import diff_identities
 from lifter.registry import LIFTERS
 from pipeline.config import ComparisonConfig, RunConfig, with_settings
@@ -139,15 +141,17 @@ def _job(config: RunConfig, row: Row, seed: int, lr: float | None) -> Job:
 def _row_config(
     config: RunConfig, name: str, changes: Mapping[str, Any], locations: Mapping[str, str]
 ) -> RunConfig:
+    changes = _dotted(changes)
     # A thread each: the runs of a comparison already fill the cores, and the number of threads
     # is part of what decides float words.
     given: dict[str, Any] = {"train.threads": config.train.threads or 1}
     given |= {key: value for key, value in changes.items() if key != DETECTOR_FILE}
     given = {key: _resolved(value, name, locations) for key, value in given.items()}
-    if config.comparison.lrs and "train.lr" in changes:
-        raise ConfigError(
-            f"comparison.rows.{name} sets train.lr, which comparison.lrs tunes. Keep one of them."
-        )
+    for key, owner in _set_elsewhere(config.comparison).items():
+        if any(given == key or given.startswith(f"{key}.") for given in changes):
+            raise ConfigError(
+                f"comparison.rows.{name} sets {key}, which {owner}. Leave it out of the row."
+            )
     if any(key.partition(".")[0] in _DECIDES_STORE for key in changes):
         given.setdefault("store", None)
         if DETECTOR_FILE in changes:
@@ -166,6 +170,43 @@ def _row_config(
     if frames is not None and windowed and "lifter.num_frames" not in changes:
         row = with_settings(row, {"lifter.num_frames": frames})
     return row
+
+
+def _set_elsewhere(comparison: ComparisonConfig) -> dict[str, str]:
+    """Return the settings that would have no effect in a row, and what decides them."""
+    tuned = {"train.lr": "comparison.lrs tunes"} if comparison.lrs else {}
+    return {
+        "train.seed": "comparison.seeds gives",
+        "comparison": "is the same for all rows",
+        "runs_root": "is the same for all rows",
+        **tuned,
+    }
+
+
+def _dotted(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes with a key for every setting: `lifter: {name: x}` is `lifter.name: x`.
+
+    Else a row that names one setting of a section in that way would lose all others of it.
+    """
+    found: dict[str, Any] = {}
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and _is_section(key):
+            found |= _dotted({f"{key}.{name}": inner for name, inner in value.items()})
+        else:
+            found[key] = value
+    return found
+
+
+def _is_section(key: str) -> bool:
+    """Return whether a dotted key names a part of the configuration, rather than a setting."""
+    model: type[BaseModel] = RunConfig
+    for word in key.split("."):
+        field = model.model_fields.get(word)
+        kind = None if field is None else field.annotation
+        if not isinstance(kind, type) or not issubclass(kind, BaseModel):
+            return False
+        model = kind
+    return True
 
 
 def _with_detector(config: RunConfig, name: str) -> RunConfig:

@@ -184,6 +184,23 @@ def test_windows_are_those_of_the_comparison_where_a_row_says_nothing() -> None:
     assert all(name.endswith(f"_{frames}") for name, frames in found.items())
 
 
+def test_a_row_in_nested_form_is_the_same_as_in_dotted_form() -> None:
+    dotted = (
+        "{lifter.name: poseformer, lifter.num_frames: 3, lifter.options: {}, train.lr: 0.5,"
+        " train.data.context: none}"
+    )
+    nested = (
+        "{lifter: {name: poseformer, num_frames: 3, options: {}},"
+        " train: {lr: 0.5, data: {context: none}}}"
+    )
+    _, rows = planned("lifters", f"comparison.rows.a={dotted}", f"comparison.rows.b={nested}")
+    assert rows["b"].config == rows["a"].config
+    assert rows["b"].config.lifter.num_frames == 3
+    assert rows["b"].config.lifter.width == rows["pose_only"].config.lifter.width != 128
+    with pytest.raises(ConfigError, match=r"comparison\.lrs tunes"):
+        planned("lifters", f"comparison.rows.b={nested}", "comparison.lrs=[0.1]")
+
+
 def test_the_ladder_of_lifters_has_all_there_are() -> None:
     _, rows = planned("lifters")
     assert {row.config.lifter.name for row in rows.values()} == set(LIFTERS)
@@ -229,6 +246,8 @@ def test_every_rate_is_tried_with_the_first_seed() -> None:
             ["comparison.lrs=[0.1]", "comparison.rows.capf={train.lr: 0.2}"],
             "capf sets train.lr, which comparison.lrs tunes",
         ),
+        (["comparison.rows.b={train.seed: 3}"], "b sets train.seed, which comparison.seeds gives"),
+        (["comparison.rows.b={comparison.num_frames: 3}"], "b sets comparison, which is the same"),
         (
             ["comparison.rows.b={dataset.keypoints.k: {store: 'row:cap'}}"],
             "'row:cap' names no row .* did you mean 'capf'",
