@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from cache import CacheReader
+from lifter.registry import LIFTERS
 from pipeline.config import load_config
 from pipeline.console import Meter, console, print_json
 from pipeline.datasets import dataset_of
@@ -82,6 +83,12 @@ def _lift(
     reader = CacheReader(state.location)
     groups = planned_groups(config.train, config.lifter, reader)
     screen.print(groups_text(groups), soft_wrap=True)
+    if LIFTERS[config.lifter.name].reads_windows and config.lifter.num_frames == 1:
+        screen.print(
+            f"note: {config.lifter.name} reads windows, and lifter.num_frames is 1: a single frame."
+            " For more: --set lifter.num_frames=27.",
+            soft_wrap=True,
+        )
 
     def report(progress: TrainProgress) -> None:
         meter.update(config.lifter.name, min(progress.fraction, 0.999), progress_note(progress))

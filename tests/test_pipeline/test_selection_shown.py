@@ -71,6 +71,17 @@ def test_lifting_tells_the_parameter_groups(roots: tuple[str, ...], posecache: C
     assert {group["name"] for group in shown["parameter_groups"]} == {"main", "sampling_offsets"}
 
 
+def test_a_lifter_of_windows_that_gets_one_frame_is_told_of(
+    roots: tuple[str, ...], posecache: CommandLine
+) -> None:
+    said = "lifter.num_frames is 1"
+    words = options(*roots, *TINY)
+    assert said in posecache("lift", "--lifter", "poseformer", *words).out
+    three = options("lifter.num_frames=3")
+    assert said not in posecache("lift", "--lifter", "poseformer", *words, *three).out
+    assert said not in posecache("lift", "--lifter", "pose_only", *words).out
+
+
 def test_evaluating_again_brings_the_index_up_to_date(
     roots: tuple[str, ...], tmp_path: Path, posecache: CommandLine
 ) -> None:
