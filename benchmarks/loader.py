@@ -25,7 +25,8 @@ from lifter import build_lifter
 from lifter.config import LifterConfig
 from stages.lift.config import DataConfig, TrainConfig
 from stages.lift.errors import DoesNotFit
-from stages.lift.feed.batches import Batch, LiftData
+from stages.lift.feed.batch import Batch
+from stages.lift.feed.batches import LiftData
 from stages.lift.feed.prefetch import Prefetch, Source
 from stages.lift.feed.residency import place_maps
 from stages.lift.feed.samples import splits_of

@@ -31,7 +31,7 @@ from lifter import build_lifter
 from lifter.config import LifterConfig
 from stages.lift.config import Precision, TrainConfig
 from stages.lift.devices import torch_settings
-from stages.lift.feed.batches import Batch
+from stages.lift.feed.batch import Batch
 from stages.lift.fit.optimizer import build_optimizer
 from stages.lift.fit.step import TrainStep
 from stages.lift.runs.state import TrainState

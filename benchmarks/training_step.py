@@ -38,7 +38,7 @@ from benchmarks.steps import (
 from cache import CacheReader
 from cache.derived.recode import recode
 from stages.lift.config import DataConfig, Precision, TrainConfig
-from stages.lift.feed.batches import Batch
+from stages.lift.feed.batch import Batch
 
 PACKAGES = ("numpy", "torch", "triton", "mmpose")
 STEP, COMPILED = "training step", ", compiled"

@@ -22,7 +22,8 @@ from stages.lift import (
     load_run,
     train,
 )
-from stages.lift.feed.batches import Batch, LiftData
+from stages.lift.feed.batch import Batch
+from stages.lift.feed.batches import LiftData
 from stages.lift.feed.prefetch import Prefetch
 from stages.lift.feed.residency import place_maps
 from stages.lift.runs.rundir import read_log

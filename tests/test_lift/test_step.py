@@ -14,7 +14,8 @@ from cache import CacheReader
 from lifter.config import LifterConfig
 from stages.lift import NotFiniteLoss, TrainConfig, load_run, train
 from stages.lift.devices import torch_settings
-from stages.lift.feed.batches import Batch, LiftData
+from stages.lift.feed.batch import Batch
+from stages.lift.feed.batches import LiftData
 from stages.lift.fit.optimizer import build_optimizer
 from stages.lift.fit.step import TrainStep
 from stages.lift.runs.checkpoints import build_model

@@ -78,7 +78,7 @@ def test_frames_are_predicted_from_the_places_that_they_really_have(gappy: Cache
     places = (found.predicted_mm[:, 0, 0] / 1000).round().astype(int).tolist()
     data = windowed(gappy, "test", shape=WindowShape(5), predicts_all=True, complete_labels=True)
     tiles = data.tile_batches(batch_size=8, view=PLAIN)
-    rows = data.frames.rows[tiles.targets].tolist()
+    rows = data.frames.rows[tiles.order].tolist()
     for row, place in zip(found.rows.tolist(), places, strict=True):
         windows = [window_rows_by_hand(gappy, "test", target, WindowShape(5)) for target in rows]
         assert any(window[place] == row and real[place] for window, real in windows)

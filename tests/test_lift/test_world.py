@@ -13,7 +13,8 @@ from lifter import build_lifter
 from lifter.config import LifterConfig
 from lifter.losses import mpjpe
 from stages.lift import DataConfig, LiftError, RunMismatch, TrainConfig, train
-from stages.lift.feed.batches import Batch, LiftData
+from stages.lift.feed.batch import Batch
+from stages.lift.feed.batches import LiftData
 from stages.lift.feed.order import share_starts
 from stages.lift.feed.residency import choose_placement, place_maps
 from stages.lift.processes.world import ALONE, World, world_of

@@ -20,7 +20,8 @@ import numpy as np
 from cache import CacheReader
 from pipeline.cli import main
 from stages.lift import training
-from stages.lift.feed.batches import Batch, Batches
+from stages.lift.feed.batch import Batch
+from stages.lift.feed.passes import Batches
 from stages.lift.runs.recording import Recording
 from stages.lift.runs.state import TrainState
 

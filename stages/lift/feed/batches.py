@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache import CacheReader, ClipWindows
-from lifter.models.base import Outputs
 from stages.lift.config import DataConfig
 from stages.lift.errors import LiftError
+from stages.lift.feed.batch import Batch
 from stages.lift.feed.maps import (
     MapSource,
     ResidentMaps,
@@ -23,72 +23,12 @@ from stages.lift.feed.maps import (
     level_scales,
 )
 from stages.lift.feed.order import draw_donors, share_starts, shuffle_samples
+from stages.lift.feed.passes import Batches, TileBatches, places_in_tiles
 from stages.lift.feed.samples import InputFrames, Samples, load_frames, load_samples
-from stages.lift.feed.windows import TileBatches, Windowing
+from stages.lift.feed.windows import Windowing
 from stages.lift.processes.world import ALONE, World
 
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """`B` samples; maps are channels last, in the order of the lifter's levels.
-
-    Of a point cache, a map is one row of what the lifter's maps show at the joints, [R, 1, J, C].
-
-    With windows of F frames, keypoints have an axis for them after the first, and so have targets
-    if every frame is predicted. Frames that several windows share are there once among R rows of
-    maps and reference points; without windows, R is B. Without maps, R is 0 with windows.
-    """
-
-    keypoints_2d: Tensor  # [B, (F,) J, 2] screen-normalised, float32
-    reference_points: Tensor  # [R, J, 2] unit frame, float32
-    levels: list[Tensor]  # L maps [R, H, W, C], as stored
-    scales: list[Tensor] | None  # per level [C], float32, what its codes are multiplied by
-    target_m: Tensor  # [B, (F,) J, 3] camera frame, relative to the root, float32
-    valid: Tensor  # [B, (F,) J] bool
-    samples: NDArray[np.int64]  # [B] positions in the split; of windows, of their targets' frames
-    rows_of_all: int  # of the batch of all processes; B if there is one
-    loss_weight: float = 1.0  # see `Batches`
-    window_rows: Tensor | None = None  # [B, F] which of the R rows each frame of a window is
-    map_frames: NDArray[np.int64] | None = None  # [R] positions of the frames; None: the samples
-    holds_points: bool = False  # whether the maps are those of a point cache
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def to(self, device: torch.device) -> Batch:
-        """Returns the batch on `device`; on the CPU, the batch itself."""
-        if device.type == "cpu":
-            return self
-        return replace(
-            self,
-            keypoints_2d=self.keypoints_2d.to(device, non_blocking=True),
-            reference_points=self.reference_points.to(device, non_blocking=True),
-            levels=[level.to(device, non_blocking=True) for level in self.levels],
-            target_m=self.target_m.to(device, non_blocking=True),
-            valid=self.valid.to(device, non_blocking=True),
-            window_rows=None
-            if self.window_rows is None
-            else self.window_rows.to(device, non_blocking=True),
-        )
-
-    def tensors(self) -> list[Tensor]:
-        """Returns all that `to` moves."""
-        others = [self.target_m, self.valid]
-        others += [] if self.window_rows is None else [self.window_rows]
-        return [self.keypoints_2d, self.reference_points, *self.levels, *others]
-
-    def lifted_by(self, model: Callable[..., Outputs]) -> Outputs:
-        """Returns what a lifter makes of the batch; scales and windows go to it where they are.
-
-        It gets points as [R, J, C].
-        """
-        more: dict[str, Any] = {} if self.scales is None else {"scales": self.scales}
-        if self.window_rows is not None:
-            more["window_rows"] = self.window_rows
-        levels = [level.squeeze(1) for level in self.levels] if self.holds_points else self.levels
-        return model(self.keypoints_2d, self.reference_points, levels, **more)
 
 
 class LiftData:
@@ -220,18 +160,77 @@ class LiftData:
         donors = self._donors(rng)
         if donors is not None and block_rows > 1 and self.windows is None:
             order = np.argsort(donors)[order]  # it is the maps that are read in blocks
-        return Batches(self, order, views=views, donors=donors, batch_size=batch_size)
+        return self._pass(order, views=views, donors=donors, batch_size=batch_size)
 
     def ordered_batches(self, *, batch_size: int, view: int) -> Batches:
         """Returns the samples of `shown`, in one view."""
         donors = self._fixed_donors()
         views = np.full(len(self), view)
         order = np.flatnonzero(self.is_own(donors))
-        return Batches(self, order, views=views, donors=donors, batch_size=batch_size)
+        return self._pass(order, views=views, donors=donors, batch_size=batch_size)
 
     def tile_batches(self, *, batch_size: int, view: int) -> TileBatches:
-        """Returns windows side by side that hold the samples of `shown`, in one view."""
-        return TileBatches(self, batch_size=batch_size, view=view, donors=self._fixed_donors())
+        """Returns windows side by side that hold the samples of `shown`, in one view.
+
+        Every one of these is really in one of the windows at least.
+        """
+        assert self.windows is not None
+        donors = self._fixed_donors()
+        wanted = self.frame_of[self.shown()]
+        targets = self.windows.tiles(wanted)
+
+        def make(chosen: NDArray[np.int64]) -> Batch:
+            return self.window_batch(chosen, views=np.full(len(chosen), view), donors=donors)
+
+        place = wanted
+        if len(targets):
+            place = places_in_tiles(*self.windows.of(targets), wanted)
+        return TileBatches(targets, batch_size, make, place)
+
+    def _pass(
+        self,
+        order: NDArray[np.int64],  # [n] positions
+        *,
+        views: NDArray[np.int64],  # [samples]
+        donors: NDArray[np.int64] | None,  # [frames]
+        batch_size: int,
+    ) -> Batches:
+        if self.world.size == 1:
+            return Batches(
+                order,
+                batch_size,
+                lambda chosen: self.batch(chosen, views=views[chosen], donors=donors),
+            )
+        is_own = self.is_own(donors)
+        return Batches(
+            order,
+            batch_size,
+            lambda chosen: self.part(chosen, is_own[chosen], views=views[chosen], donors=donors),
+        )
+
+    def part(
+        self,
+        chosen: NDArray[np.int64],
+        is_own: NDArray[np.bool_],
+        *,
+        views: NDArray[np.int64],
+        donors: NDArray[np.int64] | None,
+    ) -> Batch:
+        """Returns of the batch `chosen` [B] of all processes the part of this one: `is_own` [B].
+
+        A part may be empty. Its mean loss times its `loss_weight`, averaged over the processes, is
+        the mean over all valid joints of the whole batch; the labels of all rows are in memory, so
+        nothing is sent to know their number.
+        """
+        own = chosen[is_own]
+        if not len(own):
+            return replace(self.blank_batch(), rows_of_all=len(chosen))
+        share = self.num_valid(own, views[is_own]) / max(self.num_valid(chosen, views), 1)
+        return replace(
+            self.batch(own, views=views[is_own], donors=donors),
+            rows_of_all=len(chosen),
+            loss_weight=self.world.size * share,
+        )
 
     def shown(self) -> NDArray[np.int64]:
         """Returns the positions of the samples that this process evaluates, in the store's order.
@@ -366,52 +365,3 @@ class LiftData:
         if self.config.context != "shuffled" or not self.level_names:
             return None
         return draw_donors(self.frames.clips, rng)
-
-
-class Batches:
-    """One pass over the samples: batches by number, each made when it is asked for.
-
-    All that is random is drawn, so that they are the same in whatever order and thread they are
-    made.
-
-    Of several processes, each makes its own part of every batch, which may be empty. A part's mean
-    loss times its `loss_weight`, averaged over the processes, is the mean over all valid joints of
-    the whole batch; the labels of all rows are in memory, so nothing is sent to know their number.
-    """
-
-    def __init__(
-        self,
-        data: LiftData,
-        order: NDArray[np.int64],  # [n] positions
-        *,
-        views: NDArray[np.int64],  # [n] of every sample
-        donors: NDArray[np.int64] | None,  # [frames]
-        batch_size: int,
-    ) -> None:
-        self._data, self._order, self._views, self._donors = data, order, views, donors
-        self._batch_size = batch_size
-        self._is_own = data.is_own(donors) if data.world.size > 1 else None
-
-    def __len__(self) -> int:
-        return -(-len(self._order) // self._batch_size)
-
-    def __getitem__(self, index: int) -> Batch:
-        start = index * self._batch_size
-        chosen = self._order[start : start + self._batch_size]
-        if self._is_own is None:
-            return self._data.batch(chosen, views=self._views[chosen], donors=self._donors)
-        own = chosen[self._is_own[chosen]]
-        if not len(own):
-            return replace(self._data.blank_batch(), rows_of_all=len(chosen))
-        share = self._num_valid(own) / max(self._num_valid(chosen), 1)
-        return replace(
-            self._data.batch(own, views=self._views[own], donors=self._donors),
-            rows_of_all=len(chosen),
-            loss_weight=self._data.world.size * share,
-        )
-
-    def _num_valid(self, chosen: NDArray[np.int64]) -> int:
-        return self._data.num_valid(chosen, self._views[chosen])
-
-    def __iter__(self) -> Iterator[Batch]:
-        return (self[index] for index in range(len(self)))

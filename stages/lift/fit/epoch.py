@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from stages.lift.errors import NotFiniteLoss
-from stages.lift.feed.batches import Batch, LiftData
+from stages.lift.feed.batch import Batch
+from stages.lift.feed.batches import LiftData
 from stages.lift.feed.prefetch import Prefetch
 from stages.lift.feed.samples import METRES_PER_MM
 from stages.lift.feed.transfer import on_device

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lifter.losses import mpjpe
 from lifter.models.base import Lifter, Outputs, prediction
 from stages.lift.config import TrainConfig
-from stages.lift.feed.batches import Batch
+from stages.lift.feed.batch import Batch
 from stages.lift.fit.optimizer import set_lr
 from stages.lift.processes.world import ALONE, World
 from stages.lift.runs.state import TrainState
