@@ -206,6 +206,7 @@ def test_the_numbers_of_the_paper_are_those_of_the_paper() -> None:
     frames = [published_numbers("temporal")[f"capf_temporal_{n}"] for n in (1, 3, 9, 27)]
     assert [str(found[0]) for found in frames] == ["44.7", "44.2", "43.4", "40.2"]
     assert [str(found[1]) for found in frames] == ["8.5", "4.8", "3.4", "2.1"]
+    assert str(published_numbers("temporal")["poseformer_1"][0]) == "53.2"
 
 
 def test_runs_of_other_clips_do_not_get_into_one_table(
