@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.ablation import compare_rows, level_names, num_workers, write_result
-from pipeline.ablation_plan import Row, plan_jobs, plan_rows, plan_tuning, stores_of
-from pipeline.ablation_runs import finished_jobs
-from pipeline.ablation_savings import savings_text
-from pipeline.ablation_tables import comparison_table, difference_table, tuning_table
+from pipeline.ablation.comparison import compare_rows, level_names, num_workers, write_result
+from pipeline.ablation.plan import Row, plan_jobs, plan_rows, plan_tuning, stores_of
+from pipeline.ablation.runs import finished_jobs
+from pipeline.ablation.savings import savings_text
+from pipeline.ablation.tables import comparison_table, difference_table, tuning_table
 from pipeline.config import RunConfig, load_config
 from pipeline.console import Meter, console, print_json
 from pipeline.errors import PipelineError

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline import ablation_runs
-from pipeline.ablation_files import run_lines, summary_lines
-from pipeline.ablation_result import difference, evaluated_splits
-from pipeline.ablation_savings import savings, savings_text
-from pipeline.ablation_tables import comparison_table
-from pipeline.published_numbers import LABEL, published_numbers
+from pipeline.ablation import runs
+from pipeline.ablation.files import run_lines, summary_lines
+from pipeline.ablation.published_numbers import LABEL, published_numbers
+from pipeline.ablation.result import difference, evaluated_splits
+from pipeline.ablation.savings import savings, savings_text
+from pipeline.ablation.tables import comparison_table
 from pipeline.settings import shipped
 from stages.lift.errors import NotComparable, NotFiniteLoss
 from stages.lift.progress import train_seconds
@@ -227,13 +227,13 @@ def test_runs_of_other_clips_do_not_get_into_one_table(
 
 def test_equal_settings_are_one_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
-    lift = ablation_runs.lift
+    lift = runs.lift
 
     def counted(config: Any, *words: Any, **options: Any) -> Any:
         trained.append(config.train.seed)
         return lift(config, *words, **options)
 
-    monkeypatch.setattr(ablation_runs, "lift", counted)
+    monkeypatch.setattr(runs, "lift", counted)
     same = "comparison.rows={a: {lifter.name: pose_only}, b: {lifter.name: pose_only}}"
     result = place.result(sets=(*TWO, same))
     assert trained == [0, 1]
@@ -280,14 +280,14 @@ def test_metrics_of_another_store_are_not_taken_for_those_of_the_comparison(
 def test_a_run_that_diverges_costs_its_row_and_no_other(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lift = ablation_runs.lift
+    lift = runs.lift
 
     def diverging(config: Any, *words: Any, **options: Any) -> Any:
         if config.train.lr == 0.1 and config.train.seed == 1:
             raise NotFiniteLoss("The loss became nan.")
         return lift(config, *words, **options)
 
-    monkeypatch.setattr(ablation_runs, "lift", diverging)
+    monkeypatch.setattr(runs, "lift", diverging)
     ended = place(sets=TWO)
     assert ended.code == 3
     assert "1 runs failed" in ended.err
@@ -307,21 +307,21 @@ def test_a_run_that_diverges_costs_its_row_and_no_other(
     assert [line["error"] is None for line in lines] == [True, True, True, False]
     assert lines[3]["test frame_wise mpjpe_mm"] is None
     assert [line["seeds_failed"] for line in summary_lines(result)] == [0, 1]
-    monkeypatch.setattr(ablation_runs, "lift", lift)
+    monkeypatch.setattr(runs, "lift", lift)
     assert place.result(sets=TWO)["failed"] == []
 
 
 def test_a_row_without_any_result_stays_in_the_table(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lift = ablation_runs.lift
+    lift = runs.lift
 
     def diverging(config: Any, *words: Any, **options: Any) -> Any:
         if config.train.lr == 0.1:
             raise NotFiniteLoss("The loss became nan.")
         return lift(config, *words, **options)
 
-    monkeypatch.setattr(ablation_runs, "lift", diverging)
+    monkeypatch.setattr(runs, "lift", diverging)
     result = place.result(sets=TWO, code=3)
     assert result["rows"][1]["errors_mm"] == {}
     assert result["splits"] == ["test"]
@@ -335,7 +335,7 @@ def test_an_error_that_concerns_all_runs_ends_the_comparison(
     def full(*_words: Any, **_options: Any) -> Any:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ablation_runs, "lift", full)
+    monkeypatch.setattr(runs, "lift", full)
     assert place(sets=TWO).code == 1
 
 
@@ -361,14 +361,14 @@ def test_every_row_takes_the_rate_that_is_best_on_validation(place: Place) -> No
 
 
 def test_a_rate_that_diverges_is_not_taken(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    lift = ablation_runs.lift
+    lift = runs.lift
 
     def diverging(config: Any, *words: Any, **options: Any) -> Any:
         if config.train.lr == 1.0:
             raise NotFiniteLoss("The loss became nan.")
         return lift(config, *words, **options)
 
-    monkeypatch.setattr(ablation_runs, "lift", diverging)
+    monkeypatch.setattr(runs, "lift", diverging)
     rows = "comparison.rows={a: {lifter.name: pose_only}}"
     result = place.result(
         sets=(rows, "comparison.differences=[]", *TWO[2:], "comparison.lrs=[1.0, 0.001]")

@@ -9,7 +9,7 @@ import pytest
 
 from lifter import build_lifter
 from lifter.registry import LIFTERS
-from pipeline.ablation_plan import (
+from pipeline.ablation.plan import (
     Row,
     differences_of,
     plan_jobs,

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from cache import CacheReader, LevelSpec
-from pipeline.ablation_plan import plan_rows
+from pipeline.ablation.plan import plan_rows
 from pipeline.cli import app
 from pipeline.config import load_config
 from tests.test_lift.stores import write_store

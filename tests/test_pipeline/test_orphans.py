@@ -12,7 +12,7 @@ POOL = """
 import os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pipeline.orphans import end_with_parent
+from pipeline.ablation.orphans import end_with_parent
 
 if __name__ == "__main__":
     begin = end_with_parent if sys.argv[1] == "watched" else None

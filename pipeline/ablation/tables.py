@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from pipeline.ablation_result import MEANS
-from pipeline.published_numbers import LABEL, published_numbers
+from pipeline.ablation.published_numbers import LABEL, published_numbers
+from pipeline.ablation.result import MEANS
 from pipeline.tables import spread
 
 METRIC_NAMES = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from pipeline.ablation_result import MEANS, METRICS
+from pipeline.ablation.result import MEANS, METRICS
 from pipeline.errors import UnwritableTarget
 
 RUNS_FILE, SUMMARY_FILE = "comparison.csv", "summary.csv"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.ablation_plan import Row, plan_tuning
-from pipeline.ablation_runs import Update, run_jobs
+from pipeline.ablation.plan import Row, plan_tuning
+from pipeline.ablation.runs import Update, run_jobs
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipeline.ablation_result import MEANS
-from pipeline.ablation_tables import METRIC_NAMES
+from pipeline.ablation.published_numbers import LABEL
+from pipeline.ablation.result import MEANS
+from pipeline.ablation.tables import METRIC_NAMES
 from pipeline.errors import UnwritableTarget
-from pipeline.published_numbers import LABEL
 
 PLOT_FILE = "comparison.png"
 _COLOURS = ("#1f6f8b", "#d1702b", "#5b8c3a", "#7a4f9a")

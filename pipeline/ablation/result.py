@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cache import CacheReader
-from pipeline.ablation_plan import Job, Row
-from pipeline.ablation_runs import Ending
-from pipeline.ablation_tuning import Tuning
+from pipeline.ablation.plan import Job, Row
+from pipeline.ablation.published_numbers import published_numbers
+from pipeline.ablation.runs import Ending
+from pipeline.ablation.tuning import Tuning
 from pipeline.config import RunConfig
-from pipeline.published_numbers import published_numbers
 from pipeline.runs import METRICS_FILE, read_json
 from stages.lift import compare_metrics
 from stages.lift.errors import NotComparable

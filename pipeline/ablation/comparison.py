@@ -10,15 +10,15 @@ from typing import Any
 
 from cache import CacheReader
 from cache.fingerprint import fingerprint
-from pipeline.ablation_files import write_tables
-from pipeline.ablation_plan import Job, Row, differences_of, plan_jobs, plan_rows
-from pipeline.ablation_plot import PLOT_FILE, plot_comparison
-from pipeline.ablation_result import difference, evaluated_splits, row_result
-from pipeline.ablation_runs import Ending, Update, run_jobs
-from pipeline.ablation_savings import savings
-from pipeline.ablation_tuning import Tuning, tune
+from pipeline.ablation.files import write_tables
+from pipeline.ablation.plan import Job, Row, differences_of, plan_jobs, plan_rows
+from pipeline.ablation.plot import PLOT_FILE, plot_comparison
+from pipeline.ablation.published_numbers import published_note
+from pipeline.ablation.result import difference, evaluated_splits, row_result
+from pipeline.ablation.runs import Ending, Update, run_jobs
+from pipeline.ablation.savings import savings
+from pipeline.ablation.tuning import Tuning, tune
 from pipeline.config import RunConfig
-from pipeline.published_numbers import published_note
 from pipeline.runs import provenance, write_json
 from pipeline.stores import keypoint_errors
 

@@ -14,11 +14,11 @@ from typing import Any
 from cache import CacheIncomplete, CacheReader
 from cache.storage import open_storage
 from lifter.errors import LifterError
-from pipeline.ablation_plan import Job
+from pipeline.ablation.orphans import end_with_parent
+from pipeline.ablation.plan import Job
 from pipeline.datasets import dataset_of
 from pipeline.errors import ConfigError
 from pipeline.lifting import LiftedRun, finished_run, lift, progress_note, run_directory
-from pipeline.orphans import end_with_parent
 from stages.lift import TrainProgress
 from stages.lift.errors import NotFiniteLoss
 from stages.lift.progress import Report
