@@ -95,6 +95,7 @@ def test_points_give_the_poses_of_the_full_store(
                 np.testing.assert_allclose(one, other, rtol=0, atol=2e-3 * one.std())
 
 
+@pytest.mark.slow
 def test_the_pose_depends_on_the_points(full: CacheReader) -> None:
     config = LifterConfig(**TEMPORAL, num_frames=3)
     one, other = (
@@ -105,7 +106,14 @@ def test_the_pose_depends_on_the_points(full: CacheReader) -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_frames", "dtype"), [(1, "float32"), (3, "float16"), (3, "float32"), (9, "float16")]
+    ("num_frames", "dtype"),
+    [
+        (3, "float32"),
+        *(
+            pytest.param(frames, dtype, marks=pytest.mark.slow)
+            for frames, dtype in ((1, "float32"), (3, "float16"), (9, "float16"))
+        ),
+    ],
 )
 def test_windows_of_points_are_trained_on_and_evaluated(
     full: CacheReader, tmp_path: Path, num_frames: int, dtype: str
@@ -130,6 +138,7 @@ def test_windows_of_points_are_trained_on_and_evaluated(
             assert on_points[name] == pytest.approx(value, rel=0 if is_exact else 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["none", "shuffled"])
 def test_the_controls_of_context_work_on_points(
     full: CacheReader, tmp_path: Path, context: str

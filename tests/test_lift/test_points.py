@@ -159,6 +159,7 @@ def test_a_flipped_bit_of_a_point_is_found(sampled: Sampled) -> None:
     assert not verify(path).ok
 
 
+@pytest.mark.slow
 def test_sampling_killed_in_the_middle_goes_on_with_the_rest(tmp_path: Path) -> None:
     store = write_store(tmp_path / "full.zarr", {"train": 160, "test": 40})
     killed, undisturbed = tmp_path / "killed.zarr", tmp_path / "undisturbed.zarr"

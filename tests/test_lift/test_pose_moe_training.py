@@ -23,6 +23,7 @@ def named(name: str) -> LifterConfig:
     return SMALL.model_copy(update={"name": name})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_from_a_store_to_metrics(name: str, store: CacheReader, tmp_path: Path) -> None:
     summary = train(SHORT, named(name), store, tmp_path / "run")
@@ -35,6 +36,7 @@ def test_from_a_store_to_metrics(name: str, store: CacheReader, tmp_path: Path) 
     assert bool(load_run(tmp_path / "run").level_names) == (name == "pose_moe_context")
 
 
+@pytest.mark.slow
 def test_noise_of_equal_seeds_gives_equal_weights(store: CacheReader, tmp_path: Path) -> None:
     config = SHORT.model_copy(update={"epochs": 1})
     for folder in ("a", "b"):

@@ -59,6 +59,7 @@ def gappy(tmp_path_factory: pytest.TempPathFactory) -> CacheReader:
     return write_gappy(tmp_path_factory.mktemp("stores") / "gappy.zarr")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KEYPOINTS_ONLY)
 def test_from_a_store_to_metrics(name: str, store: CacheReader, tmp_path: Path) -> None:
     # 24 rows: the second batch of every epoch has one.
@@ -73,6 +74,7 @@ def test_from_a_store_to_metrics(name: str, store: CacheReader, tmp_path: Path) 
     assert load_run(tmp_path / "run").level_names == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*KEYPOINTS_ONLY, "capf_temporal"])
 def test_stores_with_gaps_train_and_every_complete_frame_is_evaluated(
     name: str, gappy: CacheReader, tmp_path: Path
@@ -84,6 +86,7 @@ def test_stores_with_gaps_train_and_every_complete_frame_is_evaluated(
     assert found.rows.tolist() == [35, 36, 37, 39, 41, 42, 43, 44, 45, 46, 47]
 
 
+@pytest.mark.slow
 def test_where_the_maps_are_does_not_change_the_weights_of_windows(
     gappy: CacheReader, tmp_path: Path
 ) -> None:

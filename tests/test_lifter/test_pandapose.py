@@ -152,6 +152,7 @@ def test_loss_is_the_weighted_sum_of_both_parts() -> None:
     torch.testing.assert_close(model.loss(outputs[0], target, valid), 2 * pose)
 
 
+@pytest.mark.slow
 def test_the_depth_loss_alone_teaches_the_depths_of_the_joints() -> None:
     model = small(pose_weight=0.0, depth_weight=1.0).train()
     given = batch(samples=8)
@@ -255,6 +256,7 @@ def test_the_depth_level_is_the_second_or_the_one_named() -> None:
     assert channels_read(alone) == 7
 
 
+@pytest.mark.slow
 def test_it_trains_from_a_store_and_comes_back(tmp_path: Path) -> None:
     reader = write_store(tmp_path / "few.zarr", {"train": 4, "validation": 2})
     lifter = LifterConfig(

@@ -57,7 +57,13 @@ def all_equal(of: Callable[[], list[Tensor]]) -> bool:
     return all(all(map(torch.equal, first, again)) for again in (of() for _ in range(REPETITIONS)))
 
 
-@pytest.mark.parametrize("name", names())
+QUICK = ("capf_temporal", "pose_only")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in names() if n not in QUICK)],
+)
 def test_a_repeated_step_has_the_same_gradients(name: str) -> None:
     model, given = small(name).train(), overlapping(name)
     assert all_equal(lambda: gradients(model, given))

@@ -225,6 +225,7 @@ def test_runs_of_other_clips_do_not_get_into_one_table(
         difference("fusion", "capf", ["test"], rows)
 
 
+@pytest.mark.slow
 def test_equal_settings_are_one_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = []
     lift = runs.lift
@@ -255,12 +256,14 @@ def test_rows_that_would_evaluate_one_run_in_two_ways_are_refused(
     assert not place.runs.exists()
 
 
+@pytest.mark.slow
 def test_the_table_names_the_keypoints_that_were_lifted(place: Place) -> None:
     sets = ("evaluate.keypoint_source=gt", "evaluate.allow=[keypoints]")
     found = place.result(sets=(*TWO, *sets))["rows"]
     assert [row["keypoint_source"] for row in found] == ["gt", "gt"]
 
 
+@pytest.mark.slow
 def test_metrics_of_another_store_are_not_taken_for_those_of_the_comparison(
     place: Place, posecache: CommandLine
 ) -> None:
@@ -311,6 +314,7 @@ def test_a_run_that_diverges_costs_its_row_and_no_other(
     assert place.result(sets=TWO)["failed"] == []
 
 
+@pytest.mark.slow
 def test_a_row_without_any_result_stays_in_the_table(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +343,7 @@ def test_an_error_that_concerns_all_runs_ends_the_comparison(
     assert place(sets=TWO).code == 1
 
 
+@pytest.mark.slow
 def test_every_row_takes_the_rate_that_is_best_on_validation(place: Place) -> None:
     rows = "comparison.rows={a: {lifter.name: pose_only}, b: {lifter.name: simple_baseline}}"
     sets = (*TWO, rows, "comparison.lrs=[0.00001, 0.003]")
@@ -360,6 +365,7 @@ def test_every_row_takes_the_rate_that_is_best_on_validation(place: Place) -> No
     assert {line["lr"] for line in run_lines(result)} == {row["lr"] for row in result["rows"]}
 
 
+@pytest.mark.slow
 def test_a_rate_that_diverges_is_not_taken(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     lift = runs.lift
 

@@ -109,6 +109,7 @@ def test_an_extraction_stores_the_keypoints_of_another_store_bit_for_bit(tmp_pat
     assert not np.array_equal(source.keypoints("detector", 0), source.keypoints("detector", 1))
 
 
+@pytest.mark.slow
 def test_random_weights_follow_from_the_seed_and_have_the_scale_of_trained_ones() -> None:
     config = load_config()
     crops = np.random.default_rng(0).integers(0, 255, (2, 192, 160, 3), dtype=np.uint8)

@@ -93,6 +93,7 @@ def test_what_cannot_be_sampled_is_said_with_its_exit_code(
     assert posecache("cache", "sample", str(store), "--out", f"{target}2").code == 3
 
 
+@pytest.mark.slow
 def test_a_picture_of_a_point_cache_shows_the_joints(store: Path, posecache: CommandLine) -> None:
     target = answer(posecache, "sample", str(store))["target"]
     for view, row in (("plain", "2"), ("flipped", "2"), ("plain", "5")):  # row 5 is not usable
@@ -101,6 +102,7 @@ def test_a_picture_of_a_point_cache_shows_the_joints(store: Path, posecache: Com
         assert Path(found["path"]).stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("drawn")
 def test_a_lifter_of_windows_is_trained_from_points(
     store: Path, posecache: CommandLine, tmp_path: Path

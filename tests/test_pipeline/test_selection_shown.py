@@ -82,6 +82,7 @@ def test_a_lifter_of_windows_that_gets_one_frame_is_told_of(
     assert said not in posecache("lift", "--lifter", "pose_only", *words).out
 
 
+@pytest.mark.slow
 def test_evaluating_again_brings_the_index_up_to_date(
     roots: tuple[str, ...], tmp_path: Path, posecache: CommandLine
 ) -> None:
@@ -111,6 +112,7 @@ def test_the_last_epoch_has_its_lines_where_it_is_not_the_best(
         assert f"epoch {best}" in shown.get()
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_is_not_evaluated_again_for_settings_it_could_not_name(
     roots: tuple[str, ...], tmp_path: Path, posecache: CommandLine
 ) -> None:
