@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 _LINE_EVERY_S = 10.0
-_PLAIN_WIDTH = 160
+PLAIN_WIDTH = 160
 """Columns of a table that goes into a file or a pipe: wide enough that no number is cut."""
 
 
 def console(*, quiet: bool = False) -> Console:
     """Return the console of the standard output; a quiet one shows nothing."""
-    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
     return Console(width=width, quiet=quiet, highlight=False, soft_wrap=False)
 
 

@@ -11,13 +11,11 @@ from rich.console import Console
 from pipeline.ablation.comparison import compare_rows, level_names, num_workers, write_result
 from pipeline.ablation.plan import Row, plan_jobs, plan_rows, plan_tuning, stores_of
 from pipeline.ablation.runs import finished_jobs
-from pipeline.ablation.savings import savings_text
-from pipeline.ablation.tables import comparison_table, difference_table, tuning_table
+from pipeline.ablation.text import show, write_shown
 from pipeline.config import RunConfig, load_config
 from pipeline.console import Meter, console, print_json
 from pipeline.errors import PipelineError
 from pipeline.extraction import ensure_store
-from pipeline.tables import detector_error_table, seconds_text
 
 
 def run_ablate(
@@ -57,11 +55,12 @@ def run_ablate(
     with Meter(screen) as meter:
         result = compare_rows(config, update=meter.update, seconds=seconds, rates=rates)
     result["seconds"]["all"] = time.perf_counter() - start
+    write_shown(result)
     write_result(result)
     if as_json:
         print_json(result)
     else:
-        _show(screen, result)
+        show(screen, result)
     if result["failed"]:
         failed = result["failed"]
         named = "; ".join(f"{one['row']} seed {one['seed']}: {one['error']}" for one in failed)
@@ -113,21 +112,3 @@ def _plan(config: RunConfig, rows: Sequence[Row], screen: Console) -> dict[str, 
         where = run["run_dir"] or "its directory follows from the store"
         screen.print(f"{run['run']}: {done}, {where}", soft_wrap=True)
     return {"stores": stores, "runs": runs}
-
-
-def _show(screen: Console, result: dict[str, Any]) -> None:
-    if result["rows"][0]["tuning"]:
-        screen.print(tuning_table(result))
-    screen.print(comparison_table(result))
-    if result["differences"]:
-        screen.print(difference_table(result))
-    if result["keypoint_errors"]:
-        screen.print(detector_error_table(result["keypoint_errors"]))
-    screen.print(savings_text(result["saved"]), soft_wrap=True)
-    screen.print(f"time: {seconds_text(result['seconds'])}", soft_wrap=True)
-    rates = ", ".join(f"{name} {rate:.0f}" for name, rate in result["rates"].items())
-    screen.print(f"frames/s: {rates} (each on one of {result['workers']} workers)", soft_wrap=True)
-    for picture in result["pictures"]:
-        screen.print(f"picture: {picture}", soft_wrap=True)
-    for path in result["files"].values():
-        screen.print(f"result: {path}", soft_wrap=True)

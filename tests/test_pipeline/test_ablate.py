@@ -136,6 +136,9 @@ def test_the_picture_is_there_and_large_enough_to_read(
     ladder: tuple[Place, dict[str, Any]],
 ) -> None:
     content = Path(ladder[1]["files"]["comparison.png"]).read_bytes()
+    text = Path(ladder[1]["files"]["comparison.txt"]).read_text()
+    assert all(row["name"] in text for row in ladder[1]["rows"])
+    assert "10 runs from 1 extraction" in text
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     assert int.from_bytes(content[16:20], "big") > 1000
 
