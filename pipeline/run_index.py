@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
+from pipeline.run_settings import settings_text
 from pipeline.runs import CONFIG_FILE, METRICS_FILE, PROVENANCE_FILE, write_text
 from pipeline.settings import did_you_mean
 from stages.lift.progress import mean_wait_fraction, train_seconds
@@ -47,6 +48,7 @@ COLUMNS = (
     "wait_percent",
     "finished",
     "revision",
+    "settings",
     "notes",
 )
 """Columns of every index. `test` is the first test split of a run; of any other split `SPLIT` there
@@ -171,6 +173,7 @@ def _from_description(run: Mapping[str, Any], entry: Entry) -> Entry:
         "num_frames": lifter.get("num_frames", 1),
         "seed": train["seed"],
         "parameters": run["num_parameters"],
+        "settings": settings_text(run),
         "notes": " ".join(run.get("notes", ())) or None,
     }
 

@@ -7,14 +7,17 @@ from typing import Any
 
 from rich.table import Table
 
+from pipeline.run_settings import told_apart
+
 _COLUMNS = {
     "name": "run",
     "lifter": "lifter",
     "store": "store",
     "keypoints": "keypoints",
     "context": "context",
+    "num_frames": "frames",
     "seed": "seed",
-    "epochs": "epochs",
+    "settings": "settings that differ",
     "steps": "steps",
     "validation_mpjpe_mm": "val\nMPJPE",
     "test_mpjpe_mm": "test\nMPJPE",
@@ -25,8 +28,8 @@ _COLUMNS = {
     "finished": "finished",
     "revision": "revision",
 }
-_WORDS = ("name", "lifter", "store", "keypoints", "context", "finished", "revision")
-_SHARED = ("store", "keypoints", "context", "revision")
+_WORDS = ("name", "lifter", "store", "keypoints", "context", "settings", "finished", "revision")
+_SHARED = ("lifter", "store", "keypoints", "context", "num_frames", "revision")
 _REVISION_LETTERS = 7
 
 
@@ -35,6 +38,12 @@ def index_table(entries: Sequence[Mapping[str, Any]]) -> Table:
 
     Notes, and what is wrong with a folder, are below.
     """
+    entries = [
+        {**entry, "settings": words or None}
+        for entry, words in zip(
+            entries, told_apart([entry["settings"] for entry in entries]), strict=True
+        )
+    ]
     shared = {
         key: entries[0][key]
         for key in _SHARED
@@ -49,6 +58,8 @@ def index_table(entries: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left", caption_justify="left")
     table.caption = "\n".join(f"{', '.join(names)}: {note}" for note, names in notes.items())
     hidden = {*shared, *(["store"] if all(map(_names_its_store, entries)) else [])}
+    if not any(entry["settings"] for entry in entries):
+        hidden.add("settings")
     columns = [key for key in _COLUMNS if key not in hidden]
     for key in columns:
         justify = "left" if key in _WORDS else "right"

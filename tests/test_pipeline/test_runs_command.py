@@ -17,6 +17,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.run_index import COLUMNS, chosen, list_runs, ordered, write_index
+from pipeline.run_settings import settings_text, told_apart
 from pipeline.run_tables import index_table
 from tests.test_pipeline.commands import CommandLine
 from tests.test_pipeline.written_runs import write_run
@@ -67,6 +68,7 @@ def test_an_entry_says_what_a_run_was_and_how_it_ended(runs: Path) -> None:
         "wait_percent": pytest.approx(20.0),
         "finished": "2026-11-21T10:00:00+00:00",
         "revision": "abcdef012345",
+        "settings": "",
         "notes": None,
     }
     assert entry["test_new_cameras_mpjpe_mm"] == pytest.approx(285 / 4)
@@ -255,3 +257,18 @@ def test_listing_runs_does_not_import_torch() -> None:
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "False"
+
+
+def test_settings_are_those_that_are_not_the_defaults_and_not_said_elsewhere() -> None:
+    run = {
+        "train": {"lr": 0.002, "seed": 3, "steps": 40, "data": {"context": "none"}, "ema": None},
+        "lifter": {"name": "capf", "width": 32, "fusion": "concat", "options": {}},
+    }
+    assert settings_text(run) == "lifter.fusion=concat; lifter.width=32; train.lr=0.002"
+    assert settings_text({**run, "lifter": {"name": "capf", "of_another_version": 1}}) is None
+
+
+def test_what_all_runs_of_a_list_share_is_not_said_of_each() -> None:
+    texts = ["a=1; b=2", "a=1; b=3", None, "a=1"]
+    assert told_apart(texts) == ["b=2", "b=3", None, ""]
+    assert told_apart([]) == []
