@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import IntEnum
@@ -20,8 +19,9 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from cache.coords import UnitRule
 from cache.errors import SchemaMismatch
+from cache.names import check_name, check_source
+from cache.points import FeatureDtype, PointSpec
 from cache.skeletons import get_skeleton
 
 FORMAT_NAME = "posecache"
@@ -41,12 +41,9 @@ FEATURES = "features"
 KEYPOINTS = "keypoints"
 LABELS = "labels"
 INDEX = "index"
-POINTS = "points"
-"""Key of a feature identity that only a point cache has."""
 CAMERA_ARRAYS = ("K", "R", "t_mm", "distortion", "fps")
 
 View = Literal["plain", "flipped"]
-FeatureDtype = Literal["float16", "float32"]
 CodeDtype = Literal["uint8", "int8"]
 Codec = Literal["raw", "zstd", "blosc"]
 
@@ -65,18 +62,6 @@ class FrameStatus(IntEnum):
     UNREADABLE = 6
 
 
-def _check_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise ValueError(f"{name!r} is not a name of letters, digits, '_' and '-'")
-    return name
-
-
-def _check_source(name: str) -> str:
-    if not re.fullmatch(r"detector|gt|imported:[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise ValueError(f"{name!r} is not 'detector', 'gt' or 'imported:<name>'")
-    return name
-
-
 @dataclass(frozen=True, config=_CONFIG)
 class LevelSpec:
     """One level of the feature pyramid: maps of `[height, width, channels]`.
@@ -90,7 +75,7 @@ class LevelSpec:
         dtype: of 8-bit codes, whose scales lie in the array's attributes; None: that of the store.
     """
 
-    name: Annotated[str, AfterValidator(_check_name)]
+    name: Annotated[str, AfterValidator(check_name)]
     channels: PositiveInt
     height: PositiveInt
     width: PositiveInt
@@ -116,29 +101,6 @@ def choose_shard_rows(levels: Sequence[LevelSpec], dtype: str = "float16") -> in
     while rows > 1 and rows * largest > MAX_SHARD_BYTES_PER_VIEW:
         rows //= 2
     return rows
-
-
-@dataclass(frozen=True, config=_CONFIG)
-class PointSpec:
-    """What a point cache holds in place of maps: what the maps show at the joints.
-
-    Column j of a level, whose map is `[1, J, C]`, was read bilinearly at joint j, with zeros
-    outside the map. In the flipped view, as in the plain one, joints are those of the person that
-    the picture shows: left and right are exchanged.
-
-    Args:
-        keypoint_source: of the joints.
-        reference_rule: that led from them to places in the maps; see `cache.coords`.
-        skeleton: joint set of the columns, that of the labels.
-    """
-
-    keypoint_source: Annotated[str, AfterValidator(_check_source)]
-    reference_rule: UnitRule
-    skeleton: str
-
-    def identity(self, dtype: FeatureDtype) -> dict[str, str]:
-        """What the feature identity says under `POINTS` of points that were stored in `dtype`."""
-        return {**asdict(self), "dtype": dtype}
 
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
@@ -169,7 +131,7 @@ class CacheSpec:
     shard_rows: PositiveInt
     views: tuple[View, ...] = ("plain", "flipped")
     dtype: FeatureDtype = "float16"
-    keypoint_sources: tuple[Annotated[str, AfterValidator(_check_source)], ...] = Field(
+    keypoint_sources: tuple[Annotated[str, AfterValidator(check_source)], ...] = Field(
         default=("detector", "gt")
     )
     codec: Codec = "raw"

@@ -13,7 +13,8 @@ from cache.errors import CacheMismatch
 from cache.fingerprint import diff_identities
 from cache.header import read_header
 from cache.ledger import Ledger
-from cache.schema import FeatureDtype, map_bytes
+from cache.points import FeatureDtype
+from cache.schema import map_bytes
 from cache.storage import Location, open_storage
 from pipeline.errors import ConfigError
 from pipeline.notes import dataset_note, write_note

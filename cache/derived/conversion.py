@@ -18,7 +18,8 @@ from cache.errors import CacheError
 from cache.fingerprint import hash_arrays
 from cache.header import read_header
 from cache.part import StorePart
-from cache.schema import CacheSpec, Codec, FeatureDtype, LevelSpec, choose_shard_rows
+from cache.points import FeatureDtype
+from cache.schema import CacheSpec, Codec, LevelSpec, choose_shard_rows
 from cache.storage import Storage
 
 RecodeDtype = Literal["float16", "float32", "uint8"]

@@ -18,15 +18,9 @@ from numpy.typing import NDArray
 
 from cache.errors import CacheError
 from cache.header import read_header
+from cache.points import POINTS, FeatureDtype, PointSpec
 from cache.reader import CacheReader
-from cache.schema import (
-    POINTS,
-    CacheSpec,
-    FeatureDtype,
-    FrameStatus,
-    PointSpec,
-    choose_shard_rows,
-)
+from cache.schema import CacheSpec, FrameStatus, choose_shard_rows
 from cache.skeletons import get_skeleton
 from cache.storage import Location, open_storage
 from cache.store import PlanTable

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cache import CacheReader
 from cache.derived.points import PointReport, refuse_points, write_points
-from cache.schema import FeatureDtype, PointSpec
+from cache.points import FeatureDtype, PointSpec
 from cache.storage import Location
 from lifter.config import ReferenceRule
 from lifter.pyramid import geometric_shifts, sample_joints

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from cache import CacheReader, conversion_note
 from cache.fingerprint import diff_identities
-from cache.schema import POINTS, PointSpec
+from cache.points import POINTS, PointSpec
 from stages.lift.config import DataConfig, Difference
 from stages.lift.errors import LiftError, StoreMismatch
 from stages.lift.feed.point_caches import other_keypoints
