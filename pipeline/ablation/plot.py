@@ -50,7 +50,9 @@ def plot_comparison(result: Mapping[str, Any], path: Path) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     what = f"{result['ladder']} on {result['store']}" if result["ladder"] else result["store"]
     mean = "mean of actions" if result["mean_over"] == "actions" else "mean of frames"
-    figure.suptitle(f"{what}: {mean}, seeds {', '.join(map(str, result['seeds']))}", fontsize=11)
+    seeds = ", ".join(map(str, result["seeds"]))
+    title = f"{what}: {mean}, seed{'s' if len(result['seeds']) > 1 else ''} {seeds}"
+    figure.suptitle(title, fontsize=11)
     FigureCanvasAgg(figure)
     try:
         figure.savefig(path, dpi=_DPI)
