@@ -97,6 +97,7 @@ def test_crops_are_normalised_on_the_scale_of_0_to_1(file: Path, crops: NDArray[
     np.testing.assert_allclose(source.detect(crops).features["shallow"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_random_weights_are_the_same_in_every_process(file: Path) -> None:
     code = (
         "from stages.extract.detectors.features.torch_module import build_torch_module as b;"

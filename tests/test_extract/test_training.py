@@ -165,7 +165,10 @@ def square(number: int) -> int:
     return number * number
 
 
-@pytest.mark.parametrize(("workers", "processes"), [(0, False), (3, False), (2, True)])
+@pytest.mark.parametrize(
+    ("workers", "processes"),
+    [(0, False), (3, False), pytest.param(2, True, marks=pytest.mark.slow)],
+)
 def test_loaders_keep_the_order_and_raise_in_place(workers: int, processes: bool) -> None:
     with Loader(square, workers=workers, processes=processes) as loader:
         assert list(loader.map(range(12))) == [n * n for n in range(12)]

@@ -46,6 +46,7 @@ def kill_after(root: Path, seconds: float, *words: str) -> bool:
     return alive
 
 
+@pytest.mark.slow
 def test_a_killed_command_goes_on_to_the_same_bytes(
     tmp_path: Path, expected: dict[str, bytes], posecache: CommandLine
 ) -> None:

@@ -112,6 +112,7 @@ def test_workers_have_the_recorded_number_of_threads_whatever_they_were_started_
     assert store_bytes(tmp_path / "a.zarr") == store_bytes(tmp_path / "b.zarr")
 
 
+@pytest.mark.slow
 def test_an_error_in_a_worker_arrives_as_the_same_error(
     layout: Path, tmp_path: Path, cluster: str
 ) -> None:
