@@ -42,7 +42,7 @@ def test_a_command_parses_and_its_settings_are_valid(words: list[str]) -> None:
     for option, value in pairwise(words):
         if option.startswith("--"):
             given[option].append(value)
-    ladder = words[2] if words[1] == "ablate" else None
+    ladder = words[2] if words[1] == "ablate" and words[2][0] != "-" else None
     preset = (given["--preset"] or ["default"])[0]
     dataset = (given["--dataset"] or [None])[0]
     config = load_config(preset, ladder=ladder, dataset=dataset, sets=given["--set"])
