@@ -49,7 +49,7 @@ $(STAMP): pyproject.toml constraints.txt $(KERNELS)
 		rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && \
 		$(PYTHON) -m pip --python $(BIN)/python install --quiet pip $(PIP_FLAGS); } || { \
 		echo "setup: cannot create $(VENV) with '$(PYTHON)'. Install Python 3.11 and pip, or name one: make setup PYTHON=..." >&2; exit 1; }
-	$(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) -c constraints.txt -e '.[detect,scale,datasets,backbones]'
+	$(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) -c constraints.txt -e '.[detect,scale,datasets,backbones,report,onnx]'
 	# mmpose's metadata cannot be resolved any more, timm's asks for torchvision, which no backbone runs; what
 	# they need is in the extras.
 	$(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) --no-deps -c constraints.txt mmpose==1.3.2 mmcv-lite==2.1.0 onedl-mmengine==0.10.12 timm
@@ -57,7 +57,7 @@ $(STAMP): pyproject.toml constraints.txt $(KERNELS)
 
 # What only developers need, the tests' own servers among it.
 $(DEV_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) -c constraints.txt -e '.[detect,scale,datasets,backbones,s3,dev]'
+	$(BIN)/python -m pip install --no-compile --quiet $(PIP_FLAGS) -c constraints.txt -e '.[detect,scale,datasets,backbones,report,onnx,s3,docs,dev]'
 	@touch $@
 
 .PHONY: doctor

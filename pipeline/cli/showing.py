@@ -1,0 +1,1 @@
+"""For people to look at: poses of one's own pictures, reports of runs."""
