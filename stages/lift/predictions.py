@@ -13,8 +13,9 @@ from torch import nn
 from lifter.models.base import prediction
 from stages.lift.config import FeedConfig
 from stages.lift.feed.batches import LiftData
+from stages.lift.feed.inputs import FLIPPED, PLAIN, mirror
 from stages.lift.feed.prefetch import Prefetch
-from stages.lift.feed.samples import FLIPPED, METRES_PER_MM, PLAIN, mirror
+from stages.lift.feed.samples import METRES_PER_MM
 from stages.lift.feed.transfer import on_device
 
 

@@ -12,8 +12,9 @@ from cache.skeletons import H36M17
 from stages.lift import DataConfig, EmptySplit, LiftError
 from stages.lift.feed.batch import Batch
 from stages.lift.feed.batches import LiftData
+from stages.lift.feed.inputs import mirror
 from stages.lift.feed.order import draw_donors
-from stages.lift.feed.samples import mirror, splits_of
+from stages.lift.feed.samples import splits_of
 from tests.test_lift.stores import CROP_SIZE, IMAGE_SIZE, build_plan, write_store
 
 NAMES = ("x8", "x16")

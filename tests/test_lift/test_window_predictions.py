@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cache import CacheReader, WindowShape
 from stages.lift import DataConfig, EvaluateConfig
 from stages.lift.evaluation import Evaluation, evaluate
-from stages.lift.feed.samples import PLAIN
+from stages.lift.feed.inputs import PLAIN
 from stages.lift.feed.windows import Windowing
 from tests.test_lift.windows_by_hand import (
     SHAPES,

@@ -13,7 +13,7 @@ import torch
 from cache import CacheReader, ClipWindows, WindowShape
 from stages.lift.feed.batch import Batch
 from stages.lift.feed.batches import LiftData
-from stages.lift.feed.samples import FLIPPED, PLAIN
+from stages.lift.feed.inputs import FLIPPED, PLAIN
 from stages.lift.processes.world import World
 from tests.test_lift.stores import COMPRESSED
 from tests.test_lift.windows_by_hand import (

@@ -14,7 +14,7 @@ from cache import CacheReader, FrameStatus, WindowShape
 from cache.skeletons import H36M17
 from stages.lift import DataConfig
 from stages.lift.feed.batches import LiftData
-from stages.lift.feed.samples import FLIPPED
+from stages.lift.feed.inputs import FLIPPED
 from stages.lift.feed.windows import Windowing
 from stages.lift.processes.world import World
 from tests.test_cache.windows_by_hand import window_by_hand

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache import CacheReader, FrameStatus, convert_keypoints
-from cache.coords import apply_affine, crop_px_to_unit, normalize_screen
 from cache.imported import PREFIX
 from stages.lift.config import DataConfig
 from stages.lift.errors import EmptySplit, LiftError
+from stages.lift.feed.inputs import FLIPPED, PLAIN, mirror, view_inputs
 
-PLAIN, FLIPPED = 0, 1
 METRES_PER_MM = 1e-3
 
 
@@ -126,14 +125,18 @@ def input_frames(
     plain_px = np.empty(0)
     for view in (PLAIN, FLIPPED) if flipped else (PLAIN,):
         points_px = _keypoints_px(reader, rows, source, view)
-        screen, unit = _frames_of(reader, rows, points_px, view)
         if view == PLAIN:
             plain_px = points_px
-        else:
-            swap = reader.label_skeleton.swap
-            screen, unit = mirror(screen, swap), unit[:, swap]
-        keypoints.append(screen.astype(np.float32))
-        references.append(unit.astype(np.float32))
+        screen, unit = view_inputs(
+            points_px,
+            reader.image_size()[rows],
+            reader.affine(view, rows=rows),
+            reader.spec.crop_size,
+            view=view,
+            swap=reader.label_skeleton.swap,
+        )
+        keypoints.append(screen)
+        references.append(unit)
     return InputFrames(
         rows=rows,
         clips=reader.index("clip").codes[rows].astype(np.int64),
@@ -141,16 +144,6 @@ def input_frames(
         keypoints_2d=np.stack(keypoints),
         reference_points=np.stack(references),
     )
-
-
-def mirror(points: NDArray[Any], swap: NDArray[Any]) -> NDArray[Any]:
-    """Returns `points` [..., J, 2|3] of the mirrored world: x negated, left and right exchanged.
-
-    It is its own inverse.
-    """
-    mirrored = points[..., swap, :].copy()
-    mirrored[..., 0] *= -1.0
-    return mirrored
 
 
 def splits_of(reader: CacheReader) -> tuple[str, ...]:
@@ -259,16 +252,3 @@ def _keypoints_px(
             f" status OK (first: {bad[:5].tolist()}). 'posecache cache verify' checks the store."
         )
     return points
-
-
-def _frames_of(
-    reader: CacheReader,
-    rows: NDArray[np.int64],
-    points_px: NDArray[np.float64],
-    view: int,
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Screen-normalised and unit points [n, J, 2] of one view, joints in the person's own order."""
-    screen = normalize_screen(points_px, reader.image_size()[rows])
-    crop_px = apply_affine(reader.affine(view, rows=rows), points_px)
-    # Lifters that want another rule than the published one move the points per level themselves.
-    return screen, crop_px_to_unit(crop_px, reader.spec.crop_size, rule="published")

@@ -24,6 +24,7 @@ from stages.lift.errors import RunCorrupt, RunMismatch, RunMissing
 from stages.lift.feed.point_caches import require_reads_points
 from stages.lift.runs.identity import (
     TrainedOn,
+    kind_of,
     require_same_content_of_maps,
     require_same_kind,
 )
@@ -99,12 +100,8 @@ class LoadedRun:
         require_reads_points(self.description.lifter, reader)
         if self.config.data.context == "shuffled" and trained_on.levels:
             require_same_content_of_maps(trained_on, reader)
-        require_same_kind(
-            trained_on,
-            reader,
-            keypoint_source=keypoint_source or self.config.data.keypoint_source,
-            allow=allow,
-        )
+        source = keypoint_source or self.config.data.keypoint_source
+        require_same_kind(trained_on, kind_of(reader, source), allow=allow)
 
 
 def load_run(run_dir: Path | str, *, weights: Literal["best", "last"] = "best") -> LoadedRun:

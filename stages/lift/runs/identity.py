@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -78,14 +79,44 @@ def describe(reader: CacheReader, config: DataConfig, level_names: Sequence[str]
     )
 
 
+@dataclass(frozen=True)
+class InputKind:
+    """What a lifter is to be fed, as far as its weights may not fit that."""
+
+    name: str
+    """What messages call it: a store, or a detector that has just seen frames."""
+    skeleton: str
+    """Joint set of the poses."""
+    num_joints: int
+    keypoint_source: str
+    keypoint_skeleton: str
+    channels: Mapping[str, int]
+    """Of the maps, by level."""
+    feature_identity: Mapping[str, Any]
+    problem: str | None = None
+    """Why maps and keypoints do not go together, if so."""
+
+
+def kind_of(reader: CacheReader, keypoint_source: str) -> InputKind:
+    """Returns the kind of a store; raises `LiftError` if it does not hold these keypoints."""
+    require_source(reader, keypoint_source)
+    skeleton = reader.label_skeleton
+    return InputKind(
+        name=store_name(reader),
+        skeleton=skeleton.name,
+        num_joints=skeleton.num_joints,
+        keypoint_source=keypoint_source,
+        keypoint_skeleton=reader.source_skeleton(keypoint_source).name,
+        channels={name: level.channels for name, level in reader.levels.items()},
+        feature_identity=reader.feature_identity,
+        problem=other_keypoints(reader, keypoint_source),
+    )
+
+
 def require_same_kind(
-    trained_on: TrainedOn,
-    reader: CacheReader,
-    *,
-    keypoint_source: str,
-    allow: Collection[Difference] = (),
+    trained_on: TrainedOn, kind: InputKind, *, allow: Collection[Difference] = ()
 ) -> None:
-    """Raises `StoreMismatch` if weights trained on `trained_on` do not fit the store.
+    """Raises `StoreMismatch` if weights trained on `trained_on` do not fit what they are fed.
 
     Compared are the skeleton of the labels, the source and the skeleton of the keypoints, and the
     feature identity (detector, crop, normalisation, precision); a difference named in `allow` is
@@ -96,42 +127,37 @@ def require_same_kind(
     A point cache and the full store that it was sampled from are of one kind, for the same
     keypoints: what a lifter sees is the same, up to the rounding of the points.
     """
-    require_source(reader, keypoint_source)
     found = _Differences(allow)
-    skeleton = reader.label_skeleton
-    if skeleton.name != trained_on.skeleton or skeleton.num_joints != trained_on.num_joints:
+    if kind.skeleton != trained_on.skeleton or kind.num_joints != trained_on.num_joints:
         found.add(
-            "skeleton" if skeleton.num_joints == trained_on.num_joints else None,
+            "skeleton" if kind.num_joints == trained_on.num_joints else None,
             f"skeleton: trained on {trained_on.skeleton} ({trained_on.num_joints} joints),"
-            f" the store has {skeleton.name} ({skeleton.num_joints} joints)",
+            f" the store has {kind.skeleton} ({kind.num_joints} joints)",
         )
-    keypoint_skeleton = reader.source_skeleton(keypoint_source).name
-    if keypoint_skeleton != trained_on.detector_skeleton:
+    if kind.keypoint_skeleton != trained_on.detector_skeleton:
         found.add(
             "skeleton",
             f"skeleton of the keypoints: trained on {trained_on.detector_skeleton}, the store has"
-            f" {keypoint_skeleton}",
+            f" {kind.keypoint_skeleton}",
         )
-    if keypoint_source != trained_on.keypoint_source:
+    if kind.keypoint_source != trained_on.keypoint_source:
         found.add(
             "keypoints",
             f"keypoint source: trained on {trained_on.keypoint_source!r}, asked for"
-            f" {keypoint_source!r}",
+            f" {kind.keypoint_source!r}",
         )
-    for line in _level_problems(trained_on, reader):
+    for line in _level_problems(trained_on, kind):
         found.add(None, line)
-    if trained_on.levels:
-        problem = other_keypoints(reader, keypoint_source)
-        if problem is not None:
-            found.add(None, problem)
-    if trained_on.levels or keypoint_source == "detector":
+    if trained_on.levels and kind.problem is not None:
+        found.add(None, kind.problem)
+    if trained_on.levels or kind.keypoint_source == "detector":
         for line in diff_identities(
-            _of_maps(trained_on.feature_identity), _of_maps(reader.feature_identity)
+            _of_maps(trained_on.feature_identity), _of_maps(kind.feature_identity)
         ):
             found.add("features", f"feature identity: {line}")
     if found.problems:
         raise StoreMismatch(
-            f"The run does not fit {store_name(reader)}:\n  "
+            f"The run does not fit {kind.name}:\n  "
             + "\n  ".join(found.problems)
             + "\nUse a store of the same detector and crop, or train on this one."
             + found.advice()
@@ -183,15 +209,15 @@ class _Differences:
         )
 
 
-def _level_problems(trained_on: TrainedOn, reader: CacheReader) -> list[str]:
+def _level_problems(trained_on: TrainedOn, kind: InputKind) -> list[str]:
     problems = []
     for level in trained_on.levels:
-        present = reader.levels.get(level.name)
-        if present is None:
-            problems.append(f"maps {level.name}: not in the store ({', '.join(reader.levels)})")
-        elif present.channels != level.channels:
+        channels = kind.channels.get(level.name)
+        if channels is None:
+            problems.append(f"maps {level.name}: not in the store ({', '.join(kind.channels)})")
+        elif channels != level.channels:
             problems.append(
                 f"maps {level.name}: trained on {level.channels} channels, the store has"
-                f" {present.channels}"
+                f" {channels}"
             )
     return problems
