@@ -49,6 +49,9 @@ class LifterConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
     reference_rule: ReferenceRule = "published"
     """`capf`: `published` uses the reference points as they come; `geometric` takes them as
     crop px / (crop size / 2) - 1 and moves them, per level, to cell = px / stride."""
+    uncertainty: bool = False
+    """Learn beside every joint how far off it may be; the pose stays what it is without. The head
+    is described in docs/uncertainty.md."""
 
     options: dict[str, Any] = {}
     """Arguments of the lifter's own constructor that have no name here; docs/lifters.md lists

@@ -14,6 +14,7 @@ from lifter import models
 from lifter.config import LifterConfig
 from lifter.errors import LifterConfigError
 from lifter.models.base import Lifter
+from lifter.uncertainty import with_scale
 from lifter.words import suggestion
 
 
@@ -64,6 +65,7 @@ def build_lifter(
             f"There is no lifter {config.name!r}{suggestion(config.name, LIFTERS)}. "
             f"Lifters: {', '.join(LIFTERS)}."
         )
-    return LIFTERS[config.name].from_config(
+    kind = LIFTERS[config.name]
+    return (with_scale(kind) if config.uncertainty else kind).from_config(
         config, level_channels=tuple(level_channels), num_joints=num_joints
     )

@@ -38,6 +38,9 @@ class Lifter(nn.Module):
     """Whether `forward` reads F frames for every sample, with an axis for them after the first."""
     predicts_windows: ClassVar[bool] = False
     """Whether `forward` returns a pose for every frame of the window, instead of its target's."""
+    last_layer: ClassVar[str] = "position"
+    """Path of the linear layer, or convolution of width 1, whose input `lifter.uncertainty` reads:
+    it has three outputs where it reads a joint, and otherwise several per joint."""
 
     @classmethod
     def reads_points(cls, config: LifterConfig) -> bool:  # noqa: ARG003 (for those that do)

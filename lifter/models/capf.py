@@ -27,6 +27,7 @@ class Capf(Lifter):
 
     name: ClassVar[str] = "capf"
     uses_features: ClassVar[bool] = True
+    last_layer: ClassVar[str] = "decoder.position"
 
     @classmethod
     def reads_points(cls, config: LifterConfig) -> bool:

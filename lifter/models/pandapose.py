@@ -65,6 +65,7 @@ class PandaPose(Lifter):
 
     name: ClassVar[str] = "pandapose"
     uses_features: ClassVar[bool] = True
+    last_layer: ClassVar[str] = "votes"
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ class PoseOnly(Lifter):
 
     name: ClassVar[str] = "pose_only"
     uses_features: ClassVar[bool] = False
+    last_layer: ClassVar[str] = "decoder.position"
 
     def __init__(
         self,
