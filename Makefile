@@ -138,6 +138,11 @@ format: $(DEV_STAMP) ## Rewrite the sources in the project's style
 typecheck: $(DEV_STAMP) ## mypy --strict on the four packages
 	@$(BIN)/mypy
 
+.PHONY: docs
+docs: $(DEV_STAMP) ## Build the documentation into site/, strictly and without a network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "site/index.html; with search: python3 -m http.server -d site"
+
 .PHONY: clean-runs
 clean-runs: ## Delete runs/ (asks; YES=1 skips the question)
 	@if [ -d runs ]; then du -sh runs; [ "$(YES)" = 1 ] || { read -p "Delete runs/? [y/N] " a && [ "$$a" = y ]; } && rm -rf runs; else echo "no runs/"; fi

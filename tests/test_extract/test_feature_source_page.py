@@ -1,9 +1,8 @@
-"""docs/feature-sources.md: its module is a feature source, and its commands can be given."""
+"""docs/feature-sources.md: its module is a feature source, and its commands use one."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +11,16 @@ import torch
 from safetensors.torch import save_file
 
 from cache import SKELETONS, SkeletonMismatch, conversion_note
-from pipeline.cli import app
-from pipeline.config import RunConfig, load_config
 from stages.extract.detectors.features.torch_module import build_torch_module
-from tests.test_scaling.test_documentation import parse
+from tests.test_docs import pages
+from tests.test_docs.commands import config_of
+from tests.test_docs.pages import DOCS, commands
 
 PAGE = (Path(__file__).parents[2] / "docs" / "feature-sources.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
-
-
-def commands() -> list[list[str]]:
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if line.startswith("posecache")]
-
-
-def config_of(words: list[str]) -> RunConfig:
-    found: dict[str, list[str]] = {}
-    for option, value in zip(words[2::2], words[3::2], strict=True):
-        found.setdefault(option, []).append(value)
-    named = {name: found.get(f"--{name}", [None])[0] for name in ("dataset", "detector")}
-    return load_config(sets=found["--set"], **named)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -67,13 +53,13 @@ def test_the_module_loads_a_file_of_weights(module: Path, tmp_path: Path) -> Non
     assert loaded.identity()["weights"] != source.identity()["weights"]
 
 
-@pytest.mark.parametrize("words", commands(), ids=lambda words: " ".join(words[:5]))
-def test_its_commands_parse_and_their_settings_are_valid(words: list[str]) -> None:
-    import typer
-
-    parse(typer.main.get_command(app), words)
-    config = config_of(words)
-    assert config.detector.timm or config.detector.module
+def test_its_commands_name_feature_sources() -> None:
+    found = [
+        each for block in pages.blocks(DOCS / "feature-sources.md") for each in commands(block)
+    ]
+    configs = [config_of(each.words) for each in found if each.words[0] == "posecache"]
+    assert configs
+    assert all(config.detector.timm or config.detector.module for config in configs)
 
 
 def test_the_table_of_joint_sets_is_the_codes() -> None:

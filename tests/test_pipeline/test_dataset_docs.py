@@ -1,31 +1,28 @@
-"""docs/datasets.md: its commands can be given, its options and defaults are those of the code."""
+"""docs/datasets.md: its options and defaults are those of the code."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import re
-import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import typer
 from ruamel.yaml import YAML
 
-from pipeline.cli import app
-from pipeline.config import RunConfig, load_config
+from pipeline.config import load_config
 from stages.extract.boxes.people import PeopleConfig
 from stages.extract.crops import BoxSource
 from stages.extract.datasets import DATASETS, build_dataset
 from stages.extract.datasets.mpi_inf_3dhp.facts import CHEST_HIGH_CAMERAS, SEQUENCES
 from stages.extract.datasets.synthetic import Synthetic
+from tests.test_docs import pages
+from tests.test_docs.commands import config_of
 from tests.test_extract.layouts import LayoutCase, all_cases
 from tests.test_extract.presets import read_preset
-from tests.test_scaling.test_documentation import parse
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "datasets.md").read_text()
@@ -100,36 +97,19 @@ def differences(page: str, dataset: str) -> list[str]:
     return found
 
 
-def commands() -> list[list[str]]:
-    blocks = re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
-    lines = dict.fromkeys(line for block in blocks for line in block.splitlines() if line)
-    return [shlex.split(line) for line in lines]
-
-
-def config_of(words: list[str]) -> RunConfig:
-    """Return the configuration that a command asks for; raises ConfigError."""
-    given: dict[str, list[str]] = defaultdict(list)
-    for option, value in pairwise(words):
-        if option.startswith("--"):
-            given[option].append(value)
-    chosen = {name: (given[f"--{name}"] or [None])[0] for name in ("dataset", "detector")}
-    return load_config((given["--preset"] or ["default"])[0], **chosen, sets=given["--set"])
+def commands() -> list[tuple[str, ...]]:
+    found = [
+        each.words for block in pages.blocks(DOCS / "datasets.md") for each in pages.commands(block)
+    ]
+    return list(dict.fromkeys(found))
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_a_command_parses_and_its_settings_and_options_are_valid(words: list[str]) -> None:
-    assert words[0] == "posecache"
-    parse(typer.main.get_command(app), words)
+def test_the_options_of_a_command_are_its_adapters(words: tuple[str, ...]) -> None:
     config = config_of(words)
     assert set(config.dataset.options) <= set(adapter_options(config.dataset.name))
     if "crop.kind=capf" in words:
         assert config.crop.box_source == "gt3d"
-
-
-def test_a_command_that_is_none_is_noticed() -> None:
-    for line in ("extract --data-set coco", "find-person x", "cache subset a.zarr"):
-        with pytest.raises(Exception, match=r"No such|Missing"):  # typer's own click
-            parse(typer.main.get_command(app), ["posecache", *line.split()])
 
 
 @pytest.mark.parametrize("dataset", DATASETS)

@@ -1,0 +1,1 @@
+"""Pages made of the sources at every build: the same sources, the same pages."""
