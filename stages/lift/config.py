@@ -9,7 +9,9 @@ from pydantic import BaseModel, Field, NonNegativeFloat, NonNegativeInt, Positiv
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Context = Literal["own", "shuffled", "none"]
 Difference = Literal["skeleton", "features", "keypoints"]
+Positive = Annotated[float, Field(gt=0.0)]
 Precision = Literal["float32", "tf32", "bfloat16"]
+Refine = Literal["none", "predicted_root", "oracle_root"]
 Residency = Literal["disk", "host", "device", "auto"]
 Velocity = Literal["clips", "concatenated"]
 
@@ -113,6 +115,19 @@ class TrainConfig(FeedConfig, frozen=True):
         )
 
 
+class RefinementConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+    """How far each term of the refinement may be off; see `stages.lift.refinement`."""
+
+    keypoint_sigma: Positive = 0.01
+    """Of keypoints, in diagonals of the box around the person's keypoints."""
+    bone_sigma_mm: Positive = 20.0
+    """Of the lengths of bones."""
+    prior_sigma_mm: Positive = 40.0
+    """Of predicted joints along each axis, where the lifter does not say it itself."""
+    max_steps: PositiveInt = 100
+    """Steps of Levenberg and Marquardt's method."""
+
+
 class EvaluateConfig(FeedConfig, frozen=True):
     """How a lifter is evaluated."""
 
@@ -135,6 +150,12 @@ class EvaluateConfig(FeedConfig, frozen=True):
     """Steps that MPJVE compares: `clips`: between frames that follow each other in a clip;
     `concatenated`: between all neighbours in the list of a table's frames, also where one clip
     ends and the next begins, as published results do."""
+    refine: Refine = "none"
+    """Move the predicted joints to where the keypoints are seen through the store's calibrated
+    cameras, keeping bones and prediction as well as possible: `predicted_root` finds where the
+    person is, `oracle_root` is told. Every result then says so, and gives the errors before it."""
+    refinement: RefinementConfig = RefinementConfig()
+    """The terms of that."""
     weights: Literal["best", "last"] = "best"
     """Which weights of the run."""
     also_last: bool = True
