@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,8 @@ from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, model_valida
 
 from lifter.config import LifterConfig
 from pipeline import settings
+from pipeline.layers import config_layers, merged, origins
+from pipeline.predict.config import PredictConfig
 from stages.extract.boxes.people import PeopleConfig
 from stages.extract.chunks import ExtractConfig
 from stages.extract.crops import CropConfig
@@ -185,12 +188,23 @@ class RunConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings
     """How stage 2 trains."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """How stage 2 evaluates."""
+    predict: PredictConfig = PredictConfig()
+    """How `posecache predict` treats pictures of one's own."""
     comparison: ComparisonConfig = ComparisonConfig()
     """What `posecache ablate` and `posecache demo` compare."""
 
     def dump(self) -> dict[str, Any]:
         """Return the tree as plain JSON values."""
         return self.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class ResolvedConfig:
+    """A configuration and where each of its values comes from."""
+
+    config: RunConfig
+    origins: Mapping[str, str]
+    """Dotted key of `config.dump()` to its origin, e.g. `preset paper`, `--set` or `default`."""
 
 
 def load_config(
@@ -218,31 +232,22 @@ def load_config(
     Raises:
         ConfigError: naming every wrong key at once.
     """
-    tree = settings.read_preset(preset)
-    chosen_dataset = dataset or tree.pop("dataset_file", None)
-    tree.pop("dataset_file", None)
-    chosen_detector = detector or tree.pop("detector_file", None)
-    tree.pop("detector_file", None)
-    if chosen_dataset:
-        below = settings.read_shipped("datasets", str(chosen_dataset))
-        default_detector = below.pop("detector_file", None)
-        chosen_detector = chosen_detector or default_detector
-        tree = settings.merge(below, tree)
-    if chosen_detector:
-        tree = settings.merge(settings.read_shipped("detectors", str(chosen_detector)), tree)
-    if ladder:
-        kept = {"seeds", "workers"} & dict(tree.get("comparison", {})).keys()
-        below = {"comparison": {key: tree["comparison"][key] for key in kept}}
-        tree["comparison"] = {}
-        tree = settings.merge(settings.merge(tree, below), settings.read_shipped("ladders", ladder))
-    if lifter:
-        tree = settings.assign(tree, "lifter.name", lifter)
-    if device:
-        for owner in ("detector", "detector_training", "train", "evaluate"):
-            tree = settings.assign(tree, f"{owner}.device", device)
-    for text in sets:
-        tree = settings.assign(tree, *settings.parse_set(text))
-    return settings.validate(RunConfig, tree)
+    return resolve_config(
+        preset,
+        dataset=dataset,
+        detector=detector,
+        lifter=lifter,
+        ladder=ladder,
+        device=device,
+        sets=sets,
+    ).config
+
+
+def resolve_config(preset: str = "default", **options: Any) -> ResolvedConfig:
+    """Return the configuration of `load_config`, whose arguments it takes, with its origins."""
+    layers = config_layers(preset, **options)
+    config = settings.validate(RunConfig, merged(layers))
+    return ResolvedConfig(config, origins(config.dump(), layers))
 
 
 def with_settings(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:

@@ -28,7 +28,7 @@ def detector_files(config: DetectorConfig) -> tuple[Path, Path | None]:
         folder = SHIPPED / name if name != config.folder else Path(name)
         network: Path = folder / CONFIG_FILE
         weights: Path | None = folder / WEIGHTS_FILE
-        repair = "Train it: posecache train-detector."
+        repair = "Train it (posecache train-detector), or name it: --set detector.folder=DIR."
     elif config.config is not None:
         if config.weights is not None:
             _refuse_weights_of_another(config, config.weights.name)

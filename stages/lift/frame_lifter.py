@@ -46,9 +46,6 @@ class LiftedFrames:
     """Poses of `n` frames, in the order in which these came."""
 
     joints_3d_mm: NDArray[np.float64]  # [n, J, 3] camera frame, relative to the root
-    keypoints_px: NDArray[
-        np.float64
-    ]  # [n, J, 3] of the joints of the poses, and score
 
 
 class FrameLifter:
@@ -102,7 +99,6 @@ class FrameLifter:
         self._inputs: list[_ViewInputs] = []
         self._clips: list[NDArray[np.integer]] = []
         self._frames: list[NDArray[np.integer]] = []
-        self._keypoints: list[NDArray[np.float64]] = []
         self._poses: list[NDArray[np.float64]] = []
 
     def add(self, seen: SeenFrames) -> None:
@@ -112,7 +108,6 @@ class FrameLifter:
         keypoints = convert_keypoints(
             seen.keypoints.astype(np.float64), self._from, self._to
         )  # [n, V, J, 3]
-        self._keypoints.append(keypoints[:, 0])
         self._clips.append(seen.clips)
         self._frames.append(seen.frames)
         inputs = [self._view(seen, keypoints[:, view], view) for view in self._views]
@@ -124,16 +119,15 @@ class FrameLifter:
 
     def finish(self) -> LiftedFrames:
         """Returns the poses of all frames."""
-        if not self._keypoints:
-            joints = self._to.num_joints
-            return LiftedFrames(np.empty((0, joints, 3)), np.empty((0, joints, 3)))
+        if not self._clips:
+            return LiftedFrames(np.empty((0, self._to.num_joints, 3)))
         if self._windowing is not None:
             with torch_settings(self._config.threads), torch.no_grad():
                 self._poses = [self._average([self._lift_windows(view) for view in self._views])]
         poses = np.concatenate(self._poses) / METRES_PER_MM
         if self._config.zero_root:
             poses[:, self._to.root] = 0.0
-        return LiftedFrames(poses, np.concatenate(self._keypoints))
+        return LiftedFrames(poses)
 
     def _view(self, seen: SeenFrames, keypoints: NDArray[np.float64], view: int) -> _ViewInputs:
         screen, unit = view_inputs(

@@ -9,7 +9,10 @@ from typing import Any
 from stages.extract.datasets.base import Dataset, DatasetError, FrameError
 from stages.extract.datasets.options import refuse_unfit_options
 
-__all__ = ["DATASETS", "Dataset", "DatasetError", "FrameError", "build_dataset"]
+__all__ = ["DATASETS", "RENDERED", "Dataset", "DatasetError", "FrameError", "build_dataset"]
+
+RENDERED = frozenset({"studio", "studio-detector", "synthetic", "synthetic-detector"})
+"""Those of drawn or rendered people: what is trained on them is not for real ones."""
 
 DATASETS: dict[str, str] = {
     "3dpw": "stages.extract.datasets.threedpw:ThreeDPW",

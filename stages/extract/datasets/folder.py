@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cache.plan import IndexColumn, RowPlan
 from cache.skeletons import get_skeleton
 from stages.extract.boxes.files import read_boxes
-from stages.extract.datasets.base import BoxOrigin, DatasetError
+from stages.extract.datasets.base import BoxOrigin, DatasetError, OptionError
 from stages.extract.datasets.filed import DatasetRows, FiledDataset
 from stages.extract.datasets.folder_boxes import PlacedBoxes, place_boxes, unboxed_note
 from stages.extract.datasets.folder_sources import Source, find_sources, natural_key
@@ -44,6 +44,7 @@ class Folder(FiledDataset):
         min_score: float = 0.0,
         split: Literal["train", "validation", "test"] = "test",
         skeleton: str = "COCO17",
+        only: str | None = None,
         stride: int = 1,
         limit: int | None = None,
     ) -> None:
@@ -56,6 +57,7 @@ class Folder(FiledDataset):
             min_score: leave out boxes that are less sure.
             split: of all rows.
             skeleton: joint set of the (invalid) labels.
+            only: name of the one picture or video in `root` that is wanted; None for all.
             stride: keep every `stride`-th row of each clip.
             limit: keep at most this many rows, evenly spaced.
 
@@ -63,10 +65,15 @@ class Folder(FiledDataset):
             DatasetError: no such folder or box file, an unknown split.
         """
         if split not in SPLITS:
-            raise DatasetError(f"Split {split!r} is unknown; set split to {', '.join(SPLITS)}.")
+            raise OptionError(f"Split {split!r} is unknown; set split to {', '.join(SPLITS)}.")
         self._boxes = None if boxes is None else Path(root) / boxes
+        if self._boxes is not None and not self._boxes.is_file():
+            raise DatasetError(
+                f"{self._boxes}: there is no such box file. Correct dataset.options.boxes, a path "
+                "from dataset.root on or a whole one; 'posecache find-people' writes such files."
+            )
         self._min_score, self._split, self._skeleton = min_score, split, skeleton
-        self._stride, self._limit = stride, limit
+        self._only, self._stride, self._limit = only, stride, limit
         super().__init__(
             root,
             name=name,
@@ -77,6 +84,8 @@ class Folder(FiledDataset):
                 "skeleton": skeleton,
                 "stride": stride,
                 "limit": limit,
+                # Left out where it is not used, as in stores from before there was the choice.
+                **({} if only is None else {"only": only}),
             },
         )
 
@@ -88,7 +97,7 @@ class Folder(FiledDataset):
         return "imported" if read_boxes(self._boxes).found_by is None else "detector"
 
     def _read(self) -> DatasetRows:
-        sources = find_sources(self._root)
+        sources = find_sources(self._root, self._only)
         if self._boxes is None:
             placed, notes = _whole_frames(sources), []
         else:

@@ -35,20 +35,25 @@ class Source:
         return (self.name, frame) if self.pictures is None else (self.pictures[frame], NO_VIDEO)
 
 
-def find_sources(root: Path) -> tuple[Source, ...]:
+def find_sources(root: Path, only: str | None = None) -> tuple[Source, ...]:
     """Return what is below `root`, in natural order of names; hidden files are left out.
 
-    Linked folders are part of it. Videos are counted by reading all their packets.
+    Linked folders are part of it. Videos are counted by reading all their packets. `only` is the
+    name of the one file in `root` that is wanted.
 
     Raises:
         DatasetError: nothing is there, a folder cannot be listed, or files that look like videos
             are none; all are named.
     """
     if not root.is_dir():
-        raise DatasetError(f"{root} is not a folder; set dataset.root to one.")
+        why = "it is a file" if root.exists() else "there is nothing of that name"
+        raise DatasetError(
+            f"{root} is not a folder: {why}. Set dataset.root to the folder that holds your "
+            "pictures and videos."
+        )
     sources: list[Source] = []
     unreadable: list[str] = []
-    for folder, names in _folders(root):
+    for folder, names in _folders(root) if only is None else [(root, (only,))]:
         pictures = [name for name in names if name.lower().endswith(PICTURE_SUFFIXES)]
         below = folder.relative_to(root)
         if pictures:
@@ -63,6 +68,8 @@ def find_sources(root: Path) -> tuple[Source, ...]:
                 unreadable.append(str(error))
                 continue
             sources.append(Source((below / name).as_posix(), None, num_frames))
+    if len(unreadable) == 1:
+        raise DatasetError(f"{unreadable[0]} Mend it or move it away.")
     if unreadable:
         raise DatasetError(
             f"{len(unreadable)} videos below {root} cannot be read; mend or move them away:"
@@ -71,7 +78,7 @@ def find_sources(root: Path) -> tuple[Source, ...]:
     if not sources:
         raise DatasetError(
             f"{root} holds no pictures ({' '.join(PICTURE_SUFFIXES)}) and no videos "
-            f"({' '.join(VIDEO_SUFFIXES)})."
+            f"({' '.join(VIDEO_SUFFIXES)}). Put some there, or set dataset.root to another folder."
         )
     return tuple(sources)
 

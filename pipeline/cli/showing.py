@@ -1,1 +1,0 @@
-"""For people to look at: poses of one's own pictures, reports of runs."""

@@ -1,0 +1,139 @@
+"""From pictures to poses: frames through the detector, and what it sees through the lifter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache import FrameStatus, convert_keypoints, get_skeleton
+from pipeline.predict.about import describe
+from pipeline.predict.poses import Poses
+from pipeline.predict.setup import Setup
+from pipeline.predict.smoothing import smooth_poses
+from stages.extract.crops import box_for_row
+from stages.extract.datasets.base import Dataset, FrameError
+from stages.extract.passing import PassedFrames, pass_frames
+from stages.lift.frame_lifter import FrameLifter, SeenFrames
+
+
+@dataclass(frozen=True)
+class PredictProgress:
+    """How far it is."""
+
+    rows_done: int
+    num_rows: int
+    seconds: float
+
+    @property
+    def rows_per_s(self) -> float:
+        """Person-frames per second so far."""
+        return self.rows_done / max(self.seconds, 1e-9)
+
+
+def predict_poses(
+    setup: Setup,
+    dataset: Dataset,
+    *,
+    fps: Callable[[str], float] = lambda _file: 25.0,
+    progress: Callable[[PredictProgress], None] | None = None,
+) -> Poses:
+    """Return the poses of all rows of a dataset; its labels are not looked at.
+
+    Args:
+        setup: the run with its detector.
+        dataset: the frames and their boxes.
+        fps: frames per second of a video or folder, by name.
+        progress: called after every part.
+
+    Raises:
+        DetectorError: the crop does not fit the detector.
+        StoreMismatch, LiftError: the run cannot lift what the detector sees.
+    """
+    began = time.perf_counter()
+    plan = dataset.plan()
+    num_rows, skeleton = len(plan), get_skeleton(setup.run.description.trained_on.skeleton)
+    lifter = FrameLifter(
+        setup.run,
+        detector_skeleton=setup.detector_skeleton,
+        crop_size=setup.crop.input_size,
+        config=setup.config.evaluate,
+    )
+    clips = plan.index["clip"].codes.astype(np.int64)
+    frames = plan.index["frame"].codes.astype(np.int64)
+    detected = np.full((num_rows, setup.detector_skeleton.num_joints, 3), np.nan)
+    status = np.zeros(num_rows, dtype=np.uint8)
+    for passed in pass_frames(dataset, setup.detector, setup.crop, setup.config.extract):
+        rows = np.array(passed.rows)
+        status[rows] = passed.content.status
+        good = rows[passed.usable]
+        detected[good] = passed.content.keypoints["detector"][passed.usable, 0]
+        lifter.add(_seen(passed, clips[good], frames[good], plan.image_size[good]))
+        if progress is not None:
+            seconds = time.perf_counter() - began
+            progress(PredictProgress(int(rows[-1]) + 1, num_rows, seconds))
+    lifted = lifter.finish()
+    usable = status == FrameStatus.OK
+    poses = np.full((num_rows, skeleton.num_joints, 3), np.nan)
+    poses[usable] = lifted.joints_3d_mm
+    lifted_px = np.full((num_rows, skeleton.num_joints, 3), np.nan)
+    lifted_px[usable] = convert_keypoints(detected[usable], setup.detector_skeleton, skeleton)
+    owners = plan.index["action"].words()
+    seconds_of = np.array([fps(name) for name in dict.fromkeys(owners)])
+    position = {name: i for i, name in enumerate(dict.fromkeys(owners))}
+    time_s = frames / seconds_of[[position[name] for name in owners]]
+    poses = smooth_poses(poses, clips, time_s, setup.config.predict.smooth_s)
+    return Poses(
+        skeleton=skeleton,
+        detector_skeleton=setup.detector_skeleton,
+        files=tuple(owners),
+        frames=frames,
+        people=tuple(_people(dataset)),
+        clips=clips,
+        time_s=time_s,
+        image_size=plan.image_size.astype(np.int64),
+        boxes_px=_boxes(dataset, setup),
+        status=status,
+        joints_3d_mm=poses,
+        keypoints_px=lifted_px,
+        detected_px=detected,
+        root_mm=None,
+        spread_mm=None,
+        about=describe(setup, dataset),
+    )
+
+
+def _seen(
+    passed: PassedFrames,
+    clips: NDArray[np.int64],
+    frames: NDArray[np.int64],
+    image_size: NDArray[np.int32],
+) -> SeenFrames:
+    content, usable = passed.content, passed.usable
+    return SeenFrames(
+        clips=clips,
+        frames=frames,
+        keypoints=content.keypoints["detector"][usable],
+        image_size=image_size,
+        affine=content.crop_affine[usable],
+        maps={name: maps[usable] for name, maps in content.features.items()},
+    )
+
+
+def _people(dataset: Dataset) -> list[str]:
+    column = dataset.plan().index["person"]
+    return column.words() if column.vocabulary else [str(code) for code in column.codes]
+
+
+def _boxes(dataset: Dataset, setup: Setup) -> NDArray[np.float64]:
+    plan = dataset.plan()
+    boxes = np.full((len(plan), 4), np.nan)
+    for row in range(len(plan)):
+        try:
+            boxes[row] = box_for_row(plan, row, setup.crop.box_source)
+        except FrameError:
+            continue
+    return boxes
