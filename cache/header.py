@@ -14,6 +14,8 @@ from cache.schema import METADATA, CacheSpec
 from cache.seal import SEAL, check_root
 from cache.storage import Storage
 
+_OLD_GROUP = ".zgroup"
+
 
 @dataclass(frozen=True)
 class StoreHeader:
@@ -58,9 +60,16 @@ def read_header(storage: Storage) -> StoreHeader:
         root = json.loads(storage.read(METADATA))
         attributes = root["attributes"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SchemaMismatch(f"{path} is not a posecache store: no readable zarr.json") from error
+        old = "a group of Zarr version 2, " if storage.has(_OLD_GROUP) else ""
+        raise SchemaMismatch(
+            f"{path} is {old}not a posecache store: no readable {METADATA}; name another store, or "
+            "make one with 'posecache extract'"
+        ) from error
     if not isinstance(attributes, dict) or attributes.get("format") != schema.FORMAT_NAME:
-        raise SchemaMismatch(f"{path} is a Zarr group, but not a posecache store")
+        raise SchemaMismatch(
+            f"{path} is a Zarr group, but not a posecache store; name another store, or make one "
+            "with 'posecache extract'"
+        )
     version = attributes.get("format_version")
     if version != schema.FORMAT_VERSION:
         raise SchemaMismatch(

@@ -138,9 +138,7 @@ class StorePart:
             return parse_chunk(self.storage.read(key), (self.spec.shard_rows, *shape), dtype)
         except (OSError, DamagedBytes) as error:
             rows = self.spec.chunk_rows(chunk)
-            raise CacheCorrupt(
-                damage_message(self.location, name, chunk, rows, str(error))
-            ) from error
+            raise CacheCorrupt(damage_message(self.location, name, chunk, rows, error)) from error
 
     def chunk_rows(self, name: str, rows: NDArray[np.intp]) -> NDArray[Any]:
         """`[B, ...]` rows of an array that chunk tasks write beside the features."""
@@ -166,7 +164,7 @@ class StorePart:
             offsets = map_offsets(entries, schema.map_bytes(level, self.spec.dtype))
         except (OSError, DamagedBytes) as error:
             raise CacheCorrupt(
-                damage_message(self.location, level.name, chunk, rows, str(error))
+                damage_message(self.location, level.name, chunk, rows, error)
             ) from error
         return np.frombuffer(content, dtype=np.uint8), offsets[:num_maps].tolist()
 

@@ -160,5 +160,7 @@ SKELETONS: Mapping[str, Skeleton] = MappingProxyType(
 def get_skeleton(name: str) -> Skeleton:
     """The joint set of that name; raises `SkeletonMismatch` listing the known ones."""
     if name not in SKELETONS:
-        raise SkeletonMismatch(f"unknown skeleton {name!r}, known are {', '.join(SKELETONS)}")
+        raise SkeletonMismatch(
+            f"unknown skeleton {name!r}, known are {', '.join(SKELETONS)}; name one of these"
+        )
     return SKELETONS[name]

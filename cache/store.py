@@ -160,7 +160,8 @@ class PlanTable:
             raise
         except (ValueError, OSError) as error:
             raise CacheCorrupt(
-                f"{self._path}: {name} cannot be read ({error}); delete the store and extract again"
+                f"{self._path}: {name} cannot be read ({_reason(error)}); delete the store and "
+                "extract again"
             ) from error
 
     def has_label(self, name: str) -> bool:
@@ -174,13 +175,17 @@ class PlanTable:
     def label(self, name: str) -> NDArray[Any]:
         """A label; raises `CacheError` for one that the plan did not have."""
         if not self.has_label(name):
-            raise CacheError(f"{self._path} has no label {name!r}")
+            raise CacheError(
+                f"{self._path} has no label {name!r}; use a store of a dataset that has it"
+            )
         return self._values(schema.label_path(name))
 
     def index(self, name: str) -> IndexColumn:
         """A column of the row table; raises `CacheError` for an unknown one."""
         if name not in INDEX_COLUMNS:
-            raise CacheError(f"no index column {name!r}, there are {', '.join(INDEX_COLUMNS)}")
+            raise CacheError(
+                f"no index column {name!r}, there are {', '.join(INDEX_COLUMNS)}; name one of these"
+            )
         words: Any = self._array(schema.index_path(name)).attrs["vocabulary"]
         return IndexColumn(
             self._values(schema.index_path(name)), None if words is None else tuple(words)
@@ -223,3 +228,8 @@ class PlanTable:
             cameras=self.cameras(),
             **optional,
         )
+
+
+def _reason(error: Exception) -> str:
+    # Zarr shows both sums as raw bytes.
+    return "it fails its checksum" if "checksum" in str(error) else str(error)

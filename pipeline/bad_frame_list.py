@@ -40,8 +40,8 @@ def say_missing(missing: Sequence[str], num_rows: int, screen: Console, *, stric
     what = f"pictures of {len(missing):,} of {num_rows:,} frames are missing: {named}"
     if strict:
         raise DatasetError(
-            f"{what}. Nothing was extracted. Complete the dataset, or leave out --strict to record "
-            "them as missing."
+            f"{what}. Nothing was extracted. Complete the dataset (a file that is no picture is as "
+            "good as missing), or leave out --strict to record them as such."
         )
     screen.print(f"{what}. They are recorded as such.", style="yellow", soft_wrap=True)
 

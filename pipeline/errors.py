@@ -9,7 +9,10 @@ _CODES_BY_NAME = {
     "CacheMismatch": CACHE_MISMATCH,
     "SchemaMismatch": CACHE_MISMATCH,
     "StoreMismatch": CACHE_MISMATCH,
+    # Settings that only the place where they are used can judge.
+    "DeviceError": USAGE,
     "LifterConfigError": USAGE,
+    "OptionError": USAGE,
     # Everything else that a user, a disk or a dataset can cause.
     "CacheError": DATA,
     "ChunksFailed": DATA,

@@ -33,7 +33,7 @@ from stages.extract.chunks import ChunkPart, ExtractProgress, ExtractSummary
 from stages.extract.crop_fit import crop_warning
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import Dataset
-from stages.extract.jobs import open_job
+from stages.extract.jobs import cache_spec, open_job
 from stages.extract.keypoint_fit import keypoint_warning
 from stages.extract.picture_fit import picture_warning
 
@@ -108,6 +108,8 @@ def ensure_store(
         plan = plan_extraction(config, dataset, detector, store, part)
         say_plan(plan, screen)
         return StoreState(store, complete=False, plan=plan)
+    # Says what does not fit before anything is written.
+    cache_spec(dataset.plan(), dataset.imported_keypoints(), detector, config.crop, config.extract)
     missing, strict = missing_pictures(dataset.plan()), config.extract.strict
     say_missing(missing, len(dataset.plan()), screen, strict=strict)
     if not is_url(config.data_root):

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from cache.fingerprint import diff_identities
+from pipeline.errors import PipelineError
 from pipeline.runs import CONFIG_FILE, METRICS_FILE, read_json
 from stages.lift import compare_metrics
 
 METRICS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm", "pck", "auc")
 MEANS = ("frame_wise", "action_wise")
 _SOURCES = ("keypoint_source", "feature_source", "box_source", "context")
+_NEEDED = ("lifter", "splits")
 _UNKNOWN = "unknown"  # metrics of an earlier version do not tell all
 
 CSV_COLUMNS = ("run", "split", "mean", "metric", "value", "base", "change", "low", "high")
@@ -25,7 +27,7 @@ def compare_runs(runs: Sequence[Path]) -> dict[str, Any]:
     have none. Raises NotComparable if two runs were evaluated on different frames of a split, and
     PipelineError for a run that is not finished.
     """
-    metrics = [read_json(run / METRICS_FILE) for run in runs]
+    metrics = [_metrics(run) for run in runs]
     configs = [read_json(run / CONFIG_FILE) for run in runs]
     described = [_described(run, found) for run, found in zip(runs, metrics, strict=True)]
     others = []
@@ -71,6 +73,17 @@ def csv_rows(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     if against and (mean, metric) == ("frame_wise", "mpjpe_mm"):
                         row |= {"low": against["low_mm"], "high": against["high_mm"]}
                     yield {column: row.get(column) for column in CSV_COLUMNS}
+
+
+def _metrics(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(run / METRICS_FILE)
+    lacking = [key for key in _NEEDED if key not in found]
+    if lacking:
+        raise PipelineError(
+            f"{run / METRICS_FILE}: has no {' and no '.join(lacking)}, so it is not what an "
+            f"evaluation writes. Evaluate the run again: posecache evaluate {run}."
+        )
+    return found
 
 
 def _described(run: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,12 @@ def provenance(seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
 
 
 def writable_folder(folder: Path, key: str) -> Path:
-    """Return `folder`, created; raises UnwritableTarget naming the config `key` that chose it."""
+    """Return `folder`, created; raises UnwritableTarget naming what chose it.
+
+    Args:
+        folder: that files will be written to.
+        key: of the configuration, or an option of the command, e.g. `--out`.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".write-probe-{os.getpid()}"
@@ -88,7 +94,8 @@ def writable_folder(folder: Path, key: str) -> Path:
     except OSError as error:
         raise UnwritableTarget(
             f"{folder}: cannot be written ({error.strerror or error}). "
-            f"Free some space or choose another folder: --set {key}=DIR."
+            "Free some space or choose another folder: "
+            + (f"{key} PATH." if key.startswith("--") else f"--set {key}=DIR.")
         ) from error
     return folder
 
@@ -106,20 +113,30 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise UnwritableTarget(
-            f"{path}: cannot be written ({error.strerror or error}). Free some space and run again."
+            f"{path}: cannot be written ({error.strerror or error}). Free some space or choose "
+            "another place, and run again."
         ) from error
 
 
 def read_json(path: Path) -> Any:
-    """Return the JSON content of `path`; raises PipelineError if there is none."""
+    """Return the JSON object of `path`; raises PipelineError if there is none."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
-        raise PipelineError(f"{path}: there is no such file.") from error
+        raise PipelineError(
+            f"{path}: there is no such file, so the run is not finished. Repeat the command that "
+            "began it; it goes on from the last epoch."
+        ) from error
     except (OSError, ValueError) as error:
-        raise PipelineError(f"{path}: cannot be read as JSON ({error}).") from error
+        raise PipelineError(
+            f"{path}: cannot be read as JSON ({error}). Copy it again, or train the run again."
+        ) from error
+    if not isinstance(content, dict):
+        raise PipelineError(f"{path}: holds no JSON object. Copy it again, or train the run again.")
+    return content
 
 
 def finished_runs(runs_root: Path) -> list[Path]:
@@ -141,4 +158,7 @@ def find_run(run: Path | None, runs_root: Path) -> Path:
         if candidate.is_dir():
             return candidate
     known = ", ".join(path.name for path in finished_runs(runs_root)[-5:]) or "none"
-    raise PipelineError(f"{run}: there is no such run. Finished runs in {runs_root}: {known}.")
+    raise PipelineError(
+        f"{run}: there is no such run. Finished runs in {runs_root}: {known}. "
+        "Name one of them, or train one: posecache lift."
+    )

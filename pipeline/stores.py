@@ -49,9 +49,12 @@ def require_store(location: Location) -> Storage:
     """Return the storage of a store; raises StoreMissing if its folder is not there."""
     storage = open_storage(location)
     if storage.folder is not None and not storage.folder.is_dir():
-        beside = sorted(other.name for other in storage.folder.parent.glob("*.zarr"))
+        beside = sorted(
+            other.name for other in storage.folder.parent.glob("*.zarr") if other.is_dir()
+        )
+        what = "is a file, not a store" if storage.folder.exists() else "there is no such store"
         raise StoreMissing(
-            f"{location}: there is no such store. Stores in {storage.folder.parent}: "
+            f"{location}: {what}. Stores in {storage.folder.parent}: "
             f"{', '.join(beside) or 'none'}. Make it with: posecache extract."
         )
     return storage

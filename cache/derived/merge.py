@@ -83,7 +83,10 @@ def merge(
     parts = [StorePart(open_storage(location)) for location in locations]
     target = open_storage(out)
     if not parts or target.location in {part.location for part in parts}:
-        raise CacheError(f"merging needs stores other than {target.location}, which is written")
+        raise CacheError(
+            f"merging needs stores other than {target.location}, which is written; "
+            "name another folder for the new store"
+        )
     _refuse_unlike(parts)
     with _writer(parts[0], target) as writer:
         missing = set(writer.missing_chunks())

@@ -45,7 +45,9 @@ def subset(
     """
     storage, target = open_storage(location), open_storage(out)
     if storage.location == target.location:
-        raise CacheError(f"{target.location}: a subset cannot replace its own store")
+        raise CacheError(
+            f"{target.location}: a subset cannot replace its own store; name another folder"
+        )
     reader = CacheReader(location, allow_incomplete=True)
     header = read_header(storage)
     plan = PlanTable(storage, header).plan()
@@ -81,12 +83,14 @@ def chosen_rows(
     chosen = np.ones(len(index["item"].codes), dtype=np.bool_)
     for name, words in where.items():
         if name not in INDEX_COLUMNS:
-            raise CacheError(f"no index column {name!r}, there are {', '.join(INDEX_COLUMNS)}")
+            raise CacheError(
+                f"no index column {name!r}, there are {', '.join(INDEX_COLUMNS)}; name one of these"
+            )
         chosen &= np.isin(index[name].codes, _codes(name, index[name], list(words)))
     rows = np.flatnonzero(chosen)
     if not rows.size:
         conditions = " and ".join(f"{name} in {sorted(words)}" for name, words in where.items())
-        raise CacheError(f"no row has {conditions}")
+        raise CacheError(f"no row has {conditions}; ask for less at once")
     return rows
 
 
@@ -100,7 +104,9 @@ def _codes(name: str, column: IndexColumn, words: Sequence[str]) -> list[int]:
     unknown = [word for word in words if word not in known]
     if unknown:
         listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-        raise CacheError(f"no row has {name} {', '.join(unknown)}; there are {listed}")
+        raise CacheError(
+            f"no row has {name} {', '.join(unknown)}; there are {listed}; name some of these"
+        )
     return [known.index(word) for word in words]
 
 

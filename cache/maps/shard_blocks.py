@@ -69,7 +69,7 @@ class ShardBlocks:
             blocks = self._decoded(chosen, chunk, entries.reshape(-1, 2), size * spec.inner_rows)
         except (OSError, DamagedBytes) as error:
             raise CacheCorrupt(
-                damage_message(self._storage.location, chosen.name, chunk, rows, str(error))
+                damage_message(self._storage.location, chosen.name, chunk, rows, error)
             ) from error
         maps = blocks.reshape(*entries.shape[:2], spec.inner_rows, size).swapaxes(1, 2)
         return maps.reshape(-1, len(views), size)[: len(rows)]

@@ -115,7 +115,7 @@ class ShardFiles:
                     os.close(file)
         except (OSError, DamagedBytes) as error:
             name, rows = self._spec.levels[level].name, self._spec.chunk_rows(chunk)
-            message = damage_message(self._location, name, chunk, rows, str(error))
+            message = damage_message(self._location, name, chunk, rows, error)
             raise CacheCorrupt(message) from error
 
     def _read_index(self, file: int, file_bytes: int, level: int, chunk: int) -> NDArray[np.int64]:
@@ -150,10 +150,13 @@ class ShardFiles:
         shard["offsets"] = stored.ctypes.data  # last: the kernel takes it for the word to go
 
 
-def damage_message(location: str, array: str, chunk: int, rows: range, reason: str) -> str:
+def damage_message(
+    location: str, array: str, chunk: int, rows: range, reason: str | Exception
+) -> str:
     """What is damaged, where, and how to repair it."""
+    why = (isinstance(reason, OSError) and reason.strerror) or str(reason)
     return (
         f"{location}: chunk {chunk} of {array} is damaged, rows {rows.start}-{rows.stop - 1}: "
-        f"{reason}. Run 'posecache cache verify {location}' for a full list; "
-        "discard the chunk and extract again"
+        f"{why}. Run 'posecache cache verify {location}' for a full list; the 'posecache extract' "
+        "that made the store mends it with --repair"
     )

@@ -13,6 +13,7 @@ from pipeline.datasets import dataset_of
 from pipeline.runs import PROVENANCE_FILE, provenance, writable_folder, write_json
 from pipeline.tables import detector_error_table
 from stages.extract.datasets.kept import KeptPictures
+from stages.extract.detectors.devices import use_device
 from stages.extract.training.train import train_detector
 
 
@@ -29,8 +30,9 @@ def run_train_detector(
     config = load_config(preset, dataset=dataset, device=device, sets=sets)
     screen = console(quiet=as_json)
     folder = out or config.runs_root / f"detector-{config.dataset.name}"
-    writable_folder(folder, "runs_root")
+    use_device(config.detector_training.device)
     source = dataset_of(config.dataset)
+    writable_folder(folder, "runs_root" if out is None else "--out")
     if source.cpu_bound:  # each picture is looked at in every epoch
         source = KeptPictures(source, folder / "pictures")
     settings = config.detector_training

@@ -35,7 +35,7 @@ def run_find_people(folder: Path, *, out: Path, sets: Sequence[str], as_json: bo
         )
     sources = find_sources(folder)
     detector = build_person_detector(config)
-    writable_folder(out.absolute().parent, "out")
+    writable_folder(out.absolute().parent, "--out")
     found_by = detector_identity(detector, config.detector)
     journal = out.with_name(out.name + ".journal")
     began = time.perf_counter()

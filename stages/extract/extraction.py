@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import AfterValidator, BaseModel, Field, PositiveInt
+
+
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        below = 1 << (value.bit_length() - 1)
+        raise ValueError(f"{value} is no power of two; take {below} or {2 * below}")
+    return value
+
+
+PowerOfTwo = Annotated[PositiveInt, AfterValidator(_power_of_two)]
 
 
 class ExtractConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
@@ -18,7 +28,7 @@ class ExtractConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstr
     are used by `workers`."""
     dtype: Literal["float16", "float32"] = "float16"
     """Precision of the stored feature maps."""
-    shard_rows: PositiveInt | None = None
+    shard_rows: PowerOfTwo | None = None
     """Rows per chunk, a power of two; None takes the largest up to 64 with files of at most 32
     MiB."""
     workers: PositiveInt | None = None

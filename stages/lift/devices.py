@@ -7,18 +7,25 @@ from contextlib import contextmanager
 
 import torch
 
-from stages.lift.errors import LiftError
+from stages.lift.errors import DeviceError
 
 
 def use_device(name: str) -> torch.device:
-    """Returns the device; raises `LiftError` if there is none of that name here."""
+    """Returns the device; raises `DeviceError` if there is none of that name here."""
     try:
         device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(
+            f"The device {name!r} is none that torch knows. Take cpu, cuda or cuda:N; 'posecache"
+            " doctor' lists those of this machine."
+        ) from error
+    try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise LiftError(
-            f"The device {name!r} cannot be used: {reason}. 'posecache doctor' lists the devices."
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = next(iter(str(error).splitlines()), "").rstrip(".")
+        raise DeviceError(
+            f"The device {name!r} cannot be used here: {reason}. Take another, e.g. --device cpu;"
+            " 'posecache doctor' lists those of this machine."
         ) from error
     return device
 

@@ -7,6 +7,10 @@ class LiftError(ValueError):
     """Stage 2 cannot go on; the message says what is wrong and what to do next."""
 
 
+class DeviceError(LiftError):
+    """There is no torch device of the configured name, or it cannot be used on this machine."""
+
+
 class EmptySplit(LiftError):
     """A split that is asked for holds no usable row."""
 
@@ -45,3 +49,11 @@ class NotComparable(LiftError):
 
 class OtherProcessFailed(LiftError):
     """This process of several ends because another one failed; that one says why."""
+
+
+class NotExportable(LiftError):
+    """A lifter cannot be exported: it does what no graph holds, or a package is missing."""
+
+
+class ExportMismatch(LiftError):
+    """An exported lifter does not answer as the lifter does."""

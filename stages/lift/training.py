@@ -96,7 +96,9 @@ def train(
 def planned_groups(
     config: TrainConfig, lifter_config: LifterConfig, reader: CacheReader
 ) -> list[ParameterGroup]:
-    """Returns the parameter groups that `train` will have; raises as `train` does."""
+    """Returns the parameter groups that `train` will have; raises as `train` does, before it."""
+    check_splits(config, reader)
+    use_device(config.device)
     names = level_names(lifter_config, reader)
     model = build_model(lifter_config, describe(reader, config.data, names))
     return group_parameters(model, config)

@@ -39,7 +39,10 @@ def read_boxes(path: Path) -> BoxTable:
     readers = {".csv": _read_csv, ".json": _read_json, ".txt": read_mot}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise DatasetError(f"Box file {path} must be a .csv, .json or .txt (MOT Challenge) file.")
+        raise DatasetError(
+            f"Box file {path} must be a .csv, .json or .txt (MOT Challenge) file. Convert it; "
+            "docs/datasets.md shows the columns."
+        )
     table = reader(text, path)
     if not len(table):
         raise DatasetError(f"Box file {path} holds no box.")
@@ -121,7 +124,10 @@ def _read_json(text: str, path: Path) -> BoxTable:
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DatasetError(f"Box file {path} is not json: {error}.") from error
+        raise DatasetError(
+            f"Box file {path} is not json ({error}). Write it again, e.g. with 'posecache "
+            "find-people'."
+        ) from error
     if isinstance(content, Mapping) and "annotations" in content:
         return read_coco(content["annotations"], content.get("images", ()), path)
     found_by = content.get("found_by") if isinstance(content, Mapping) else None

@@ -20,6 +20,7 @@ from cache.fingerprint import hash_arrays
 from stages.extract.crops import corner_affine
 from stages.extract.detectors.base import DetectorError
 from stages.extract.detectors.checkpoints import load_weights
+from stages.extract.detectors.devices import use_device
 from stages.extract.detectors.mmpose.network import build_pose_estimator, import_mmpose
 
 
@@ -42,6 +43,7 @@ class OneStagePeople:
             device: torch device.
 
         Raises:
+            DeviceError: no such device here.
             DetectorError: the config is no one-stage estimator, or weights of another network.
         """
         loaded = _one_stage_config(config)
@@ -60,7 +62,7 @@ class OneStagePeople:
         if weights is not None:
             load_weights(self._model, Path(weights))
         self._model.train(False)
-        self._model.to(device)
+        self._model.to(use_device(device))
 
     @property
     def input_size(self) -> tuple[int, int]:

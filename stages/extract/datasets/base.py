@@ -19,6 +19,10 @@ class DatasetError(ValueError):
     """A dataset cannot be read at all: no annotations, an unknown name, unfitting labels."""
 
 
+class OptionError(DatasetError):
+    """What the configuration says of a dataset is wrong, whatever lies in its folder."""
+
+
 class FrameError(ValueError):
     """One frame cannot be used; `status` is what the cache records for its row."""
 

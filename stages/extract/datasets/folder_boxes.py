@@ -53,7 +53,8 @@ def place_boxes(table: BoxTable, sources: Sequence[Source], file: str) -> Placed
         raise DatasetError(
             f"{file}: {len(lost)} of {len(table)} boxes are of files or frames that are not below "
             f"the folder: {_listed([_called(table, row) for row in lost])}. "
-            f"It has {_listed([f'{s.name} ({s.num_frames} frames)' for s in sources])}."
+            f"It has {_listed([_counted(source) for source in sources])}. Correct the names in the "
+            "box file, or dataset.root."
         )
     placed = np.array(places, dtype=np.int64).reshape(-1, 2)
     source, frame = placed.T
@@ -129,6 +130,12 @@ def _as_number(stem: str) -> str:
 def _called(table: BoxTable, row: int) -> str:
     name, frame = table.files[row] or "the only video", int(table.frames[row])
     return name if frame == PICTURE else f"{name} frame {frame}"
+
+
+def _counted(source: Source) -> str:
+    if source.pictures is None:
+        return f"{source.name} ({source.num_frames} frames)"
+    return f"{source.num_frames} pictures, the first {source.pictures[0]}"
 
 
 def _refuse_repeats(

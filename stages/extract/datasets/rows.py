@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stages.extract.datasets.base import DatasetError
+from stages.extract.datasets.base import OptionError
 
 
 def choose_rows(
@@ -31,10 +31,14 @@ def choose_rows(
         keep: `[N]` rows that may stay at all.
 
     Raises:
-        DatasetError: stride or limit below 1.
+        OptionError: stride or limit below 1.
     """
-    if stride < 1 or (limit is not None and limit < 1):
-        raise DatasetError(f"stride and limit must be at least 1, got {stride} and {limit}.")
+    for option, value in (("stride", stride), ("limit", limit)):
+        if value is not None and value < 1:
+            raise OptionError(
+                f"dataset.options.{option} must be at least 1, got {value}. Leave it out to keep "
+                "every frame."
+            )
     splits, names = np.asarray(split), np.asarray(clips)
     order = np.lexsort((np.asarray(frames), names, splits))
     if keep is not None:

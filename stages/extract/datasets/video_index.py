@@ -65,7 +65,8 @@ def open_video(path: Path) -> Any:
         # The protocol is named, or a colon in a file's name would be read as one.
         return av.open(f"file:{path}")
     except (av.FFmpegError, OSError) as error:
-        raise DatasetError(f"{path} is not a video that FFmpeg reads: {error}.") from error
+        reason = error.strerror or type(error).__name__
+        raise DatasetError(f"{path} is not a video that FFmpeg reads ({reason}).") from error
 
 
 def video_stream(container: Any, path: Path) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ _KNOWN_GLOBALS: Mapping[str, Callable[..., Any]] = {
     "numpy._core.multiarray.scalar": Dropped,
 }
 """What mmengine writes into `meta` and `message_hub` of a checkpoint, and what stands in for it."""
+_HEAD_BYTES = 256
 _MAX_GLOBALS = 64
 _NAMED = re.compile(r"GLOBAL ([\w.]+)")
 _REASON = re.compile(r"WeightsUnpickler error:\s+(.+)|^(.+ is blocked)", re.MULTILINE)
@@ -115,6 +117,7 @@ def _read(path: Path, *, drop_anything: bool) -> tuple[dict[str, Tensor], tuple[
         raise DetectorError(
             f"Detector weights {path} do not exist. Train them or give another path."
         )
+    _refuse_other_files(path)
     if path.suffix == ".safetensors":
         try:
             return load_file(path), ()
@@ -130,6 +133,27 @@ def _read(path: Path, *, drop_anything: bool) -> tuple[dict[str, Tensor], tuple[
             f"{path} holds no state dict (found: {found}). Give the checkpoint of a pose estimator."
         )
     return state, dropped
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raise DetectorError for what a failed download leaves under a checkpoint's name."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES).lstrip()
+    if head.startswith(b"<"):
+        raise DetectorError(
+            f"{path} is a web page, not a checkpoint. Download the file itself, to which the page "
+            "links, and give that."
+        )
+    if head.startswith(b"version https://git-lfs"):
+        raise DetectorError(
+            f"{path} is a pointer of Git LFS, not the checkpoint. Fetch what it points to: git lfs "
+            "pull."
+        )
+    if head.startswith(b"PK") and not zipfile.is_zipfile(path):
+        raise DetectorError(
+            f"{path} is damaged or incomplete: it ends early, after {path.stat().st_size} bytes. "
+            "Copy or download it again."
+        )
 
 
 def _unpickle(path: Path, *, drop_anything: bool) -> tuple[Any, tuple[str, ...]]:
@@ -179,7 +203,7 @@ def _refusal(path: Path, name: str | None, reason: str, *, droppable: bool) -> D
 
 
 def _unreadable(path: Path, error: Exception) -> DetectorError:
-    reason = next(iter(str(error).splitlines()), "")
+    reason = next(iter(str(error).splitlines()), "").partition(". ")[0].rstrip(".")
     return DetectorError(
         f"{path} cannot be read as a checkpoint ({type(error).__name__}: {reason}). It may be "
         "damaged or incomplete: copy or train it again."

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stages.extract.detectors.base import DetectorError
 from stages.extract.detectors.checkpoint_files import read_state
 
-_MAX_NAMED_KEYS = 6
+_MAX_NAMED_KEYS = 3
 _OLD_HEAD, _HEAD = "keypoint_head.", "head."
 _DISTILLER = ("student.", "teacher.", "distill_losses.")
 _NOT_WEIGHTS = "data_preprocessor."

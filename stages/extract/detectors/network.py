@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from cache.fingerprint import hash_arrays
 from cache.schema import LevelSpec
-from stages.extract.detectors.base import DetectorError, Tap
+from stages.extract.detectors.base import DetectorError, DeviceError, Tap
+from stages.extract.detectors.devices import use_device
 from stages.extract.detectors.folding import fold_norms as fold_norms_of
 from stages.extract.detectors.rounding import run_in_float32
 
@@ -58,13 +59,14 @@ class TappedNetwork:
                 equal up to rounding, so that it is part of the identity.
 
         Raises:
+            DeviceError: no such device here, or float16 on a CPU.
             DetectorError: an unknown tap, or one whose maps do not have its stride; folding that
                 changes more than rounding.
         """
         self.input_size = input_size
-        self._device = torch.device(device)
+        self._device = use_device(device)
         if precision == "float16" and self._device.type == "cpu":
-            raise DetectorError(
+            raise DeviceError(
                 "detector.precision float16 is for GPUs; on a CPU use bfloat16 or float32."
             )
         self._taps = tuple(taps)

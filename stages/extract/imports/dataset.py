@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cache.imported import ImportedKeypoints
-from stages.extract.datasets.base import Dataset, DatasetError
+from cache.skeletons import SKELETONS
+from stages.extract.datasets.base import Dataset, DatasetError, OptionError
 from stages.extract.datasets.wrapped import WrappedDataset
 from stages.extract.imports.files import read_entries
 from stages.extract.imports.matching import place, refuse_missing
@@ -49,6 +50,11 @@ class WithKeypoints(WrappedDataset):
             if not _NAME.fullmatch(name):
                 raise DatasetError(
                     f"dataset.keypoints: {name!r} is no name; use small letters, digits, - and _."
+                )
+            if isinstance(given, KeypointFile) and given.skeleton not in SKELETONS:
+                raise OptionError(
+                    f"dataset.keypoints.{name}.skeleton: there is no joint set {given.skeleton!r}. "
+                    f"Take that of the file: {', '.join(SKELETONS)}."
                 )
             if isinstance(given, KeypointFile) and not given.file.is_file():
                 raise DatasetError(

@@ -58,8 +58,12 @@ def read_entries(path: Path, skeleton: str) -> Entries:
     except DatasetError:
         raise
     except Exception as error:  # damaged files make their readers raise anything
+        # What numpy says of pickles is an advice to run them.
+        is_pickle = "pickle" in str(error)
+        why = "it is no file of plain arrays" if is_pickle else f"{type(error).__name__}: {error}"
         raise DatasetError(
-            f"{path} cannot be read as keypoints ({type(error).__name__}: {error})."
+            f"{path} cannot be read as keypoints ({why}). Save it again; docs/datasets.md shows "
+            "what such files hold."
         ) from error
 
 

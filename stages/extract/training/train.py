@@ -21,6 +21,7 @@ from torch import nn
 from cache.skeletons import get_skeleton
 from stages.extract.datasets.base import Dataset, DatasetError
 from stages.extract.detectors.checkpoints import load_weights
+from stages.extract.detectors.devices import use_device
 from stages.extract.detectors.mmpose.config import load_config
 from stages.extract.detectors.mmpose.hrnet import build_hrnet_config
 from stages.extract.detectors.mmpose.network import build_pose_estimator
@@ -80,9 +81,11 @@ def train_detector(
         progress: called with every log record.
 
     Raises:
+        DeviceError: no such device here.
         DetectorError: `out_dir` holds the state of another configuration, or `init` does not fit.
         DatasetError: no training rows.
     """
+    device = use_device(config.device)
     out_dir.mkdir(parents=True, exist_ok=True)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -101,7 +104,7 @@ def train_detector(
     if config.init is not None:
         load_weights(model, Path(config.init))
         rescale_head(model, *_tensors(_calibration_samples(task)), config.network.sigma)
-    model.to(device=config.device, memory_format=torch.channels_last)
+    model.to(device=device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
     average = Average(model, config.ema)
     state = TrainingState(out_dir / "state.pt", model, optimiser, average, config.decisive())

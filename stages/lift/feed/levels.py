@@ -32,7 +32,7 @@ def level_names(config: LifterConfig, reader: CacheReader) -> tuple[str, ...]:
     if missing:
         raise LiftError(
             f"lifter.levels names {', '.join(missing)}, but {store_name(reader)} has the levels"
-            f" {', '.join(present)}."
+            f" {', '.join(present)}. Name some of these, or leave lifter.levels out for all."
         )
     return config.levels or present
 

@@ -98,8 +98,14 @@ def check_splits(config: TrainConfig, reader: CacheReader) -> None:
             " Set train.data.validation_split to another. To choose on it all the same, as some"
             " published results do, set train.allow_test_selection=true; every result then says so."
         )
+    if data.train_split not in present:
+        raise EmptySplit(
+            f"The store has no rows of the split {data.train_split!r} to train on; it has"
+            f" {', '.join(present) or 'none'}. Set train.data.train_split to one of them."
+        )
     if config.select == "best" and data.validation_split not in present:
         raise EmptySplit(
             f"The best epoch is chosen on the split {data.validation_split!r}, but the store has"
-            f" {', '.join(present) or 'no rows'}. Hold out some subjects, or set train.select=last."
+            f" {', '.join(present) or 'no rows'}. Set train.data.validation_split to one of them,"
+            " hold out some subjects, or set train.select=last."
         )

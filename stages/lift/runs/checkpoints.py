@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from stages.lift.runs.rundir import (
 )
 
 RUN_FORMAT: Literal[1] = 1
+_MAX_NAMED = 3
 
 
 class RunDescription(BaseModel, extra="forbid", frozen=True):
@@ -118,7 +120,10 @@ def load_run(run_dir: Path | str, *, weights: Literal["best", "last"] = "best") 
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise RunCorrupt(f"{path} does not fit the lifter of {RUN_FILE}: {error}") from error
+        raise RunCorrupt(
+            f"{path} does not fit the lifter of {RUN_FILE}: {_first_problem(error)}. Keep the files"
+            " of one run together, or train it again."
+        ) from error
     model.eval()
     metrics = run_dir / METRICS_FILE
     return LoadedRun(
@@ -130,6 +135,13 @@ def load_run(run_dir: Path | str, *, weights: Literal["best", "last"] = "best") 
         metrics=read_json(metrics) if metrics.exists() else None,
         history=tuple(read_log(run_dir)),
     )
+
+
+def _first_problem(error: RuntimeError) -> str:
+    """Returns the first of the lines in which torch lists all tensors that do not fit."""
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines()[1:]] or [str(error)]
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    return textwrap.shorten(lines[0], 160, placeholder=" ...") + more
 
 
 def build_model(config: LifterConfig, trained_on: TrainedOn) -> nn.Module:
@@ -150,7 +162,14 @@ def read_description(run_dir: Path) -> RunDescription:
     try:
         return RunDescription.model_validate(content)
     except ValidationError as error:
-        raise RunCorrupt(f"{path} is not the description of a run: {error}") from error
+        wrong = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+            for problem in error.errors(include_url=False)[:_MAX_NAMED]
+        )
+        raise RunCorrupt(
+            f"{path} is not the description of a run ({wrong}). Use the version that wrote it, or"
+            " train again."
+        ) from error
 
 
 def claim(run_dir: Path, description: RunDescription) -> bool:
@@ -190,10 +209,17 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], int]:
         raise RunMissing(f"{path} does not exist. Finish the run first: 'posecache lift'.")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            epoch = int((file.metadata() or {})["epoch"])
-            return {name: file.get_tensor(name) for name in file.keys()}, epoch  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise RunCorrupt(f"{path} cannot be read: {error}. Train the run again.") from error
+            epoch = (file.metadata() or {}).get("epoch", "")
+            if not epoch.isdecimal():
+                raise RunCorrupt(
+                    f"{path} names no epoch, so it is not of a run. Copy the file of the run again,"
+                    " or train the run again."
+                )
+            return {name: file.get_tensor(name) for name in file.keys()}, int(epoch)  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise RunCorrupt(
+            f"{path} cannot be read ({error}). Copy it again, or train the run again."
+        ) from error
 
 
 def versions() -> dict[str, str]:

@@ -106,8 +106,11 @@ def read_log(run_dir: Path) -> list[dict[str, Any]]:
 def open_run(run_dir: Path) -> Iterator[None]:
     """Creates the folder and keeps other processes from training in it meanwhile.
 
+    What fails before it has saved anything takes the folder that it created away again.
+
     Raises `RunWriteError` if it cannot be created, `RunMismatch` if another process holds it.
     """
+    is_new = not run_dir.exists()
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = (run_dir / _LOCK_FILE).open("w")
@@ -124,7 +127,25 @@ def open_run(run_dir: Path) -> Iterator[None]:
             raise RunMismatch(
                 f"Another process is training in {run_dir}. Wait for it or choose another run."
             ) from error
-        yield
+        if os.fstat(lock.fileno()).st_nlink == 0:
+            # The process that held it has taken back the run that it could not begin.
+            raise RunMismatch(f"Another process was training in {run_dir}. Run this again.")
+        try:
+            yield
+        except Exception:
+            if is_new:
+                _take_back(run_dir)
+            raise
+
+
+def _take_back(run_dir: Path) -> None:
+    """Removes a run directory in which nothing is that training could go on from."""
+    if any((run_dir / name).exists() for name in (STATE_FILE, *WEIGHTS_FILES.values())):
+        return
+    for name in (RUN_FILE, LOG_FILE, _LOCK_FILE):
+        (run_dir / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        run_dir.rmdir()
 
 
 def _sync_folder(folder: Path) -> None:
