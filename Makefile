@@ -96,6 +96,10 @@ ablate: $(STAMP) ## Train lifters side by side from one store: LADDER=ladder|lev
 compare: $(STAMP) ## Compare runs: make compare RUN='runs/a runs/b'
 	@$(BIN)/posecache compare $(RUN) $(ARGS)
 
+.PHONY: report
+report: $(STAMP) ## A page of RUN for a browser (default: the newest run); of several, a comparison
+	@$(BIN)/posecache report $(RUN) $(ARGS)
+
 .PHONY: list-runs
 list-runs: $(STAMP) ## All runs, finished or not (ARGS='--where lifter=capf --sort test')
 	@$(BIN)/posecache list-runs $(ARGS)

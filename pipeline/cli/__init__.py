@@ -10,6 +10,7 @@ import pipeline.cli.beginning
 import pipeline.cli.extracting
 import pipeline.cli.lifting
 import pipeline.cli.showing
+import pipeline.cli.reporting
 import pipeline.commands.cache_parts
 import pipeline.commands.cache_recode
 import pipeline.commands.cache_sample

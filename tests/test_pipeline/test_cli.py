@@ -32,6 +32,7 @@ FLAGS = {
     ("lift",): COMMON | PICK | {"--lifter", "--device", "--dry-run", "--json"},
     ("evaluate",): COMMON | {"--store", "--json"},
     ("compare",): COMMON | {"--csv", "--json"},
+    ("report",): COMMON | {"--out", "--control", "--store", "--json"},
     ("list-runs",): COMMON | {"--where", "--sort", "--json"},
     ("cache", "list"): COMMON | {"--json"},
     ("cache", "info"): COMMON | PICK | {"--json"},

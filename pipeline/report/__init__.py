@@ -1,0 +1,1 @@
+"""Pages of runs: one html file each, which needs nothing but a browser."""

@@ -1,0 +1,53 @@
+"""The run without context that a run is held against: the control of the paper's Figure 5."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from pipeline.report.evaluating import ReportRun
+from pipeline.run_index import Entry, list_runs
+from pipeline.runs import CONFIG_FILE
+
+CONTROL_LIFTER = "pose_only"
+
+
+def find_control(run: ReportRun, runs_root: Path) -> Path | None:
+    """Return the finished `pose_only` run on the same store with the most similar settings.
+
+    It reads the same keypoints; of several, those with the same number of steps, the same seed and
+    the same other settings come first, then the newest. None if there is none.
+    """
+    entries = {entry["name"]: entry for entry in list_runs(runs_root)}
+    own = next(
+        (e for name, e in entries.items() if (runs_root / name).resolve() == run.run_dir.resolve()),
+        None,
+    )
+    fitting = [
+        entry
+        for entry in entries.values()
+        if entry["state"] == "finished"
+        and entry["lifter"] == CONTROL_LIFTER
+        and entry["store"] == run.metrics.get("store")
+        and entry["keypoints"] == run.metrics["keypoint_source"]
+        and (runs_root / entry["name"]).resolve() != run.run_dir.resolve()
+    ]
+    if not fitting:
+        return None
+    best = max(fitting, key=lambda entry: _likeness(entry, own))
+    return runs_root / str(best["name"])
+
+
+def control_command(run: ReportRun) -> str:
+    """Return the command that trains the control of a run, with all its other settings."""
+    config = shlex.quote(str(run.run_dir / CONFIG_FILE))
+    return (
+        f"cp {config} control.yaml && "
+        f"posecache lift --preset control.yaml --set lifter.name={CONTROL_LIFTER}"
+    )
+
+
+def _likeness(entry: Entry, own: Entry | None) -> tuple[bool, bool, bool, str]:
+    keys = ("steps", "seed", "settings")
+    same = [own is not None and entry[key] == own[key] for key in keys]
+    return same[0], same[1], same[2], str(entry["finished"])
