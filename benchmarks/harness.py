@@ -9,17 +9,20 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.metadata
+import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from pipeline.commands.bench import ROWS_VARIABLE
 
 RESULTS = Path(__file__).parent / "results"
 NOT_MEASURED = "not measured"
@@ -143,6 +146,9 @@ def show(title: str, rows: Sequence[Row]) -> None:
         spread = "" if row.spread is None else f"{100 * row.spread:.0f} %"
         table.add_row(row.work, row.contender, value, ratio, goal, spread)
     Console(width=150).print(table)
+    if path := os.environ.get(ROWS_VARIABLE):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps({"title": title, **asdict(row)}) + "\n" for row in rows)
 
 
 def append_rows(

@@ -6,16 +6,41 @@ from typing import Annotated
 
 import typer
 
+from pipeline import completion
+
 Preset = Annotated[
-    str, typer.Option("--preset", "-p", help="Shipped preset, or the path of a YAML file.")
+    str,
+    typer.Option(
+        "--preset",
+        "-p",
+        help="Shipped preset, or the path of a YAML file.",
+        autocompletion=completion.presets,
+    ),
 ]
 Dataset = Annotated[
-    str | None, typer.Option("--dataset", help="Dataset; the preset's own if not given.")
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="Dataset; the preset's own if not given.",
+        autocompletion=completion.datasets,
+    ),
 ]
 Detector = Annotated[
-    str | None, typer.Option("--detector", help="Detector; the dataset's default if not given.")
+    str | None,
+    typer.Option(
+        "--detector",
+        help="Detector; the dataset's default if not given.",
+        autocompletion=completion.detectors,
+    ),
 ]
-Lifter = Annotated[str | None, typer.Option("--lifter", help="Lifter: pose_only, capf.")]
+Lifter = Annotated[
+    str | None,
+    typer.Option(
+        "--lifter",
+        help="Lifter, e.g. capf, or pose_only, which sees 2D joints only.",
+        autocompletion=completion.lifters,
+    ),
+]
 Device = Annotated[str | None, typer.Option("--device", help="Torch device, e.g. cpu or cuda.")]
 Sets = Annotated[
     list[str] | None,

@@ -152,7 +152,7 @@ def _column(name: str, entries: Sequence[Entry]) -> str:
     beginning = [column for column in columns if name and column.startswith(name)]
     if not beginning:
         raise ConfigError(
-            f"There is no column {name!r}{did_you_mean(name, columns)}. "
+            f"There is no column {name!r}{did_you_mean(name, columns)} "
             f"Columns: {', '.join(columns)}."
         )
     return beginning[0]

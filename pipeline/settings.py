@@ -27,13 +27,24 @@ def read_yaml(path: Path) -> Tree:
     try:
         tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror or error}). Correct the path."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is no text file, so no YAML. Give a .yaml file.") from error
     except YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
+        raise ConfigError(
+            f"{path}{where}: not valid YAML ({problem or error}). Correct it there or just before."
+        ) from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: the top level must be a mapping, not {type(tree).__name__}.")
+        raise ConfigError(
+            f"{path}: the top level must be a mapping, not {type(tree).__name__}. "
+            "Write settings as 'key: value'."
+        )
     return tree
 
 
@@ -49,17 +60,29 @@ def read_shipped(kind: str, name: str) -> Tree:
     if name not in shipped(kind):
         known = shipped(kind)
         raise ConfigError(
-            f"There is no {kind[:-1]} {name!r}{did_you_mean(name, known)}. "
+            f"There is no {kind[:-1]} {name!r}{did_you_mean(name, known)} "
             f"Known: {', '.join(known)}; or give the path of a .yaml file."
         )
     return read_yaml(CONFIGS / kind / f"{name}.yaml")
 
 
-def read_preset(name: str) -> Tree:
-    """Return the tree of a preset on top of the presets that it `extends`."""
-    tree = read_shipped("presets", name)
-    below = tree.pop("extends", None)
-    return tree if below is None else merge(read_preset(str(below)), tree)
+def preset_chain(name: str) -> list[tuple[str, Tree]]:
+    """Return a preset and those that it `extends`, each with its name and its own settings.
+
+    Raises:
+        ConfigError: one is not there, or they extend each other in a circle.
+    """
+    chain: list[tuple[str, Tree]] = []
+    above: str | None = name
+    while above is not None:
+        known = [one for one, _ in chain]
+        if above in known:
+            raise ConfigError(f"Presets extend each other: {' -> '.join([*known, above])}.")
+        tree = read_shipped("presets", above)
+        below = tree.pop("extends", None)
+        chain.append((above, tree))
+        above = None if below is None else str(below)
+    return chain
 
 
 def parse_set(text: str) -> tuple[str, Any]:
@@ -107,9 +130,9 @@ def validate(model: type[Model], tree: Mapping[str, Any]) -> Model:
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return `; did you mean 'x'?` for the nearest known name, or an empty text."""
+    """Return how a sentence on an unknown name ends: `; did you mean 'x'?`, or `.`."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def dotted_keys(model: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
@@ -125,7 +148,9 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
 def _describe(model: type[BaseModel], item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg']} (got {item['input']!r})"
+        said = item["msg"].removeprefix("Value error, ")
+        # Of a rule about several keys the input is all of them, which the rule names itself.
+        return f"{key}: {said}" + ("" if _is_tree(item) else f" (got {item['input']!r})")
     known = dotted_keys(model)
     parent, _, leaf = key.rpartition(".")
     siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent]
@@ -137,6 +162,10 @@ def _describe(model: type[BaseModel], item: Any) -> str:
         near = elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         suggestion = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(siblings)}"
     return f"{key}: unknown key; {suggestion}"
+
+
+def _is_tree(item: Any) -> bool:
+    return item["type"] == "value_error" and isinstance(item["input"], Mapping)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -163,7 +163,7 @@ def _row_config(
     if row.lifter.name not in LIFTERS:
         raise ConfigError(
             f"comparison.rows.{name}: there is no lifter {row.lifter.name!r}"
-            f"{did_you_mean(row.lifter.name, tuple(LIFTERS))}. Lifters: {', '.join(LIFTERS)}."
+            f"{did_you_mean(row.lifter.name, tuple(LIFTERS))} Lifters: {', '.join(LIFTERS)}."
         )
     frames = config.comparison.num_frames
     windowed = LIFTERS[row.lifter.name].reads_windows
@@ -242,7 +242,7 @@ def _check_names(comparison: ComparisonConfig) -> None:
     for key, name in named:
         if name is not None and name not in known:
             raise ConfigError(
-                f"comparison.{key}: there is no row {name!r}{did_you_mean(name, known)}."
+                f"comparison.{key}: there is no row {name!r}{did_you_mean(name, known)}"
             )
 
 
@@ -283,7 +283,7 @@ def _resolved(value: Any, row: str, locations: Mapping[str, str]) -> Any:
     if name not in locations:
         raise ConfigError(
             f"comparison.rows.{row}: {value!r} names no row with a store that needs no other row's"
-            f"{did_you_mean(name, tuple(locations))}. Such rows: {', '.join(locations) or 'none'}."
+            f"{did_you_mean(name, tuple(locations))} Such rows: {', '.join(locations) or 'none'}."
         )
     return locations[name]
 

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import panels
+from pipeline.cli.groups import CommandGroup
+from pipeline.cli.overview import overview
 from pipeline.commands.cache import cache_app
 from pipeline.commands.config import config_app
 from pipeline.processes import require_joint
@@ -13,19 +16,21 @@ from pipeline.processes import require_joint
 _HELP = """Run a frozen 2D pose detector over a dataset once, keep its joints and feature maps in
 a Zarr store, and train 3D lifting models from that store.
 
-In order: demo (try it, needs no data), extract, lift, evaluate, compare.
+In order: demo (try it, needs no data), extract, lift, report, predict. Each command shows worked
+examples: posecache COMMAND --help.
 """
 
 app = typer.Typer(
     name="posecache",
+    cls=CommandGroup,
     help=_HELP,
-    no_args_is_help=True,
-    add_completion=False,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"max_content_width": 100},
 )
-app.add_typer(cache_app)
-app.add_typer(config_app)
+app.add_typer(cache_app, rich_help_panel=panels.EXTRACT)
+app.add_typer(config_app, rich_help_panel=panels.SETTINGS)
 
 
 @app.callback()
@@ -36,4 +41,7 @@ def _root(
     ] = False,
 ) -> None:
     # `main` reads the flag from the command line, because an error may come before this runs.
+    if context.invoked_subcommand is None:
+        typer.echo(overview(context.command))
+        return
     require_joint(context.invoked_subcommand)

@@ -8,10 +8,18 @@ from typing import Annotated
 import typer
 
 from pipeline import options
+from pipeline.cli import panels
 from pipeline.cli.app import app
 
 
-@app.command("train-detector")
+@app.command(
+    "train-detector",
+    rich_help_panel=panels.EXTRACT,
+    epilog=panels.examples(
+        "posecache train-detector --preset detector",
+        "posecache train-detector --dataset coco --set dataset.root=DIR --out runs/my-detector",
+    ),
+)
 def train_detector(
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the new detector.")] = None,
     preset: options.Preset = "default",
@@ -28,7 +36,13 @@ def train_detector(
     )
 
 
-@app.command("convert-checkpoint")
+@app.command(
+    "convert-checkpoint",
+    rich_help_panel=panels.EXTRACT,
+    epilog=panels.examples(
+        "posecache convert-checkpoint hrnet_w32.pth hrnet_w32.safetensors",
+    ),
+)
 def convert_checkpoint(
     source: Annotated[Path, typer.Argument(help="Checkpoint of mmpose, .pth.")],
     target: Annotated[Path, typer.Argument(help="New file, .safetensors.")],
@@ -40,7 +54,13 @@ def convert_checkpoint(
     run_convert_checkpoint(source, target, as_json=as_json)
 
 
-@app.command("find-people")
+@app.command(
+    "find-people",
+    rich_help_panel=panels.EXTRACT,
+    epilog=panels.examples(
+        "posecache find-people videos --set people.config=FILE --set people.weights=FILE",
+    ),
+)
 def find_people(
     folder: Annotated[Path, typer.Argument(help="Folder of pictures and videos.")],
     out: Annotated[Path, typer.Option("--out", help="Box file to write, .csv.")] = Path(
@@ -55,7 +75,14 @@ def find_people(
     run_find_people(folder, out=out, sets=sets or (), as_json=as_json)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=panels.EXTRACT,
+    epilog=panels.examples(
+        "posecache extract --dataset synthetic",
+        "posecache extract --dataset human36m --detector hrnet-w32 "
+        "--set dataset.root=DIR --set detector.weights=FILE --dry-run",
+    ),
+)
 def extract(
     preset: options.Preset = "default",
     dataset: options.Dataset = None,

@@ -7,11 +7,18 @@ from typing import Annotated
 
 import typer
 
-from pipeline import options
+from pipeline import completion, options
+from pipeline.cli import panels
 from pipeline.cli.app import app
 
 
-@app.command()
+@app.command(
+    rich_help_panel=panels.TRAIN,
+    epilog=panels.examples(
+        "posecache lift --dataset synthetic --lifter capf",
+        "posecache lift --dataset synthetic --lifter pose_only --set train.epochs=20",
+    ),
+)
 def lift(
     preset: options.Preset = "default",
     dataset: options.Dataset = None,
@@ -40,10 +47,24 @@ def lift(
     )
 
 
-@app.command()
+@app.command(
+    rich_help_panel=panels.TRAIN,
+    epilog=panels.examples(
+        "posecache evaluate",
+        "posecache evaluate runs/NAME --store data/synthetic-hrnet-synthetic.zarr",
+    ),
+)
 def evaluate(
-    run: Annotated[Path | None, typer.Argument(help="Run directory; the newest if none.")] = None,
-    store: Annotated[str | None, typer.Option("--store", help="Another store of its kind.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Run directory; the newest if none.", autocompletion=completion.runs),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", help="Another store of its kind.", autocompletion=completion.stores
+        ),
+    ] = None,
     sets: options.Sets = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -53,11 +74,20 @@ def evaluate(
     run_evaluate(run, store=store, sets=sets or (), as_json=as_json)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=panels.TRAIN,
+    epilog=panels.examples(
+        "posecache ablate ladder --dataset synthetic",
+        "posecache ablate lifters --dataset synthetic --set comparison.seeds=[0,1,2] --dry-run",
+    ),
+)
 def ablate(
     ladder: Annotated[
         str | None,
-        typer.Argument(help="Shipped comparison, or a YAML file; the preset's own if not given."),
+        typer.Argument(
+            help="Shipped comparison, or a YAML file; the preset's own if not given.",
+            autocompletion=completion.ladders,
+        ),
     ] = None,
     preset: options.Preset = "default",
     dataset: options.Dataset = None,
@@ -85,9 +115,20 @@ def ablate(
     )
 
 
-@app.command()
+@app.command(
+    rich_help_panel=panels.TRAIN,
+    epilog=panels.examples(
+        "posecache compare runs/A runs/B",
+        "posecache compare runs/A runs/B runs/C --csv table.csv",
+    ),
+)
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories; the first is the base.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Run directories; the first is the base.", autocompletion=completion.runs
+        ),
+    ],
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write all numbers there, too.")
     ] = None,
@@ -100,7 +141,14 @@ def compare(
     run_compare(runs, sets=sets or (), csv_file=csv_file, as_json=as_json)
 
 
-@app.command("list-runs")
+@app.command(
+    "list-runs",
+    rich_help_panel=panels.TRAIN,
+    epilog=panels.examples(
+        "posecache list-runs --sort test",
+        "posecache list-runs --where lifter=capf --where seed=0",
+    ),
+)
 def list_runs(
     where: Annotated[
         list[str] | None,

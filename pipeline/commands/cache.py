@@ -6,21 +6,37 @@ from typing import Annotated
 
 import typer
 
-from pipeline import options
+from pipeline import completion, options
+from pipeline.cli import panels
+from pipeline.cli.groups import CommandGroup
 
 cache_app = typer.Typer(
     name="cache",
+    cls=CommandGroup,
     help="List stores, look into one, check, compare, recode, merge and thin them out.",
+    epilog=panels.examples(
+        "posecache cache list", "posecache cache info data/synthetic-hrnet-synthetic.zarr"
+    ),
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Store = Annotated[
-    str | None, typer.Argument(help="Folder or URL of a store; that of the options if none.")
+    str | None,
+    typer.Argument(
+        help="Folder or URL of a store; that of the options if none.",
+        autocompletion=completion.stores,
+    ),
 ]
 
 
-@cache_app.command("list")
+@cache_app.command(
+    "list",
+    epilog=panels.examples(
+        "posecache cache list",
+        "posecache cache list --set data_root=s3://bucket/stores",
+    ),
+)
 def list_stores(sets: options.Sets = None, as_json: options.AsJson = False) -> None:
     """List the stores below data_root."""
     from pipeline.console import console, print_json
@@ -37,7 +53,12 @@ def list_stores(sets: options.Sets = None, as_json: options.AsJson = False) -> N
         console().print(f"{root}: no stores. Make one with: posecache extract.", soft_wrap=True)
 
 
-@cache_app.command()
+@cache_app.command(
+    epilog=panels.examples(
+        "posecache cache info data/synthetic-hrnet-synthetic.zarr",
+        "posecache cache info --dataset synthetic",
+    ),
+)
 def info(
     store: Store = None,
     preset: options.Preset = "default",
@@ -58,7 +79,12 @@ def info(
         console().print(store_tree(description))
 
 
-@cache_app.command()
+@cache_app.command(
+    epilog=panels.examples(
+        "posecache cache verify data/synthetic-hrnet-synthetic.zarr",
+        "posecache cache verify data/synthetic-hrnet-synthetic.zarr --quick",
+    ),
+)
 def verify(
     store: Store = None,
     quick: Annotated[

@@ -8,12 +8,17 @@ from typing import Annotated
 import typer
 
 from pipeline import options
+from pipeline.cli import panels
 from pipeline.commands.cache import cache_app
 
 _Out = Annotated[Path, typer.Option("--out", help="Folder of the new store.")]
 
 
-@cache_app.command()
+@cache_app.command(
+    epilog=panels.examples(
+        "posecache cache merge part-1.zarr part-2.zarr --out data/whole.zarr",
+    ),
+)
 def merge(
     stores: Annotated[list[Path], typer.Argument(help="Stores with some of the chunks each.")],
     out: _Out,
@@ -59,7 +64,12 @@ def merge(
         raise typer.Exit(DATA)
 
 
-@cache_app.command()
+@cache_app.command(
+    epilog=panels.examples(
+        "posecache cache subset data/synthetic-hrnet-synthetic.zarr "
+        "--out data/small.zarr --where split=train,validation",
+    ),
+)
 def subset(
     store: Annotated[Path, typer.Argument(help="Store to take rows from.")],
     out: _Out,
@@ -84,7 +94,12 @@ def subset(
         screen.print(f"{out}: {taken:,} of {of:,} frames of {store}", soft_wrap=True)
 
 
-@cache_app.command()
+@cache_app.command(
+    epilog=panels.examples(
+        "posecache cache gc",
+        "posecache cache gc data --yes",
+    ),
+)
 def gc(
     folder: Annotated[
         str | None, typer.Argument(help="Folder of the stores; data_root if none.")

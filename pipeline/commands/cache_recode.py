@@ -6,16 +6,23 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline import options
+from pipeline import completion, options
+from pipeline.cli import panels
 from pipeline.commands.cache import cache_app
 
-_A_Store = Annotated[str, typer.Argument(help="Folder or URL of a store.")]
+_A_Store = Annotated[
+    str, typer.Argument(help="Folder or URL of a store.", autocompletion=completion.stores)
+]
 _Target = Annotated[str, typer.Argument(help="Folder or URL of the new store.")]
 _Dtype = Literal["float32", "float16", "uint8"]
 _Codec = Literal["raw", "zstd", "blosc"]
 
 
-@cache_app.command()
+@cache_app.command(
+    epilog=panels.examples(
+        "posecache cache diff data/a.zarr data/b.zarr --values",
+    ),
+)
 def diff(
     a: _A_Store,
     b: _A_Store,
@@ -45,7 +52,12 @@ def diff(
         raise typer.Exit(CACHE_MISMATCH)
 
 
-@cache_app.command()
+@cache_app.command(
+    epilog=panels.examples(
+        "posecache cache recode data/synthetic-hrnet-synthetic.zarr data/small.zarr --dtype uint8",
+        "posecache cache recode data/synthetic-hrnet-synthetic.zarr archive.zarr --codec zstd",
+    ),
+)
 def recode(
     store: _A_Store,
     out: _Target,

@@ -6,13 +6,22 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipeline import options
+from pipeline import completion, options
+from pipeline.cli import panels
 from pipeline.commands.cache import cache_app
 
 
-@cache_app.command()
+@cache_app.command(
+    epilog=panels.examples(
+        "posecache cache sample data/synthetic-hrnet-synthetic.zarr --dry-run",
+        "posecache cache sample data/synthetic-hrnet-synthetic.zarr --out data/points.zarr",
+    ),
+)
 def sample(
-    store: Annotated[str, typer.Argument(help="Folder or URL of a finished store.")],
+    store: Annotated[
+        str,
+        typer.Argument(help="Folder or URL of a finished store.", autocompletion=completion.stores),
+    ],
     out: Annotated[
         str | None,
         typer.Option("--out", help="Point cache to write; NAME-points.zarr beside the store."),

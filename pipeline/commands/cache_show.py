@@ -8,10 +8,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pipeline import options
+from pipeline.cli import panels
 from pipeline.commands.cache import Store, cache_app
 
 
-@cache_app.command()
+@cache_app.command(
+    epilog=panels.examples(
+        "posecache cache show data/synthetic-hrnet-synthetic.zarr --row 30 --out frame.png",
+        "posecache cache show --dataset synthetic",
+    ),
+)
 def show(
     store: Store = None,
     row: Annotated[int | None, typer.Option("--row", help="Number of the frame's row.")] = None,

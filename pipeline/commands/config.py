@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from pipeline import options
+from pipeline.cli import panels
+from pipeline.cli.groups import CommandGroup
 
 config_app = typer.Typer(
     name="config",
+    cls=CommandGroup,
     help="Show the resolved configuration, or every key that can be set.",
+    epilog=panels.examples("posecache config show --preset paper --changed"),
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 
-@config_app.command()
+@config_app.command(
+    epilog=panels.examples(
+        "posecache config show --dataset human36m --detector hrnet-w32",
+        "posecache config show --preset paper --set train.lr=1e-3 --changed",
+    ),
+)
 def show(
     preset: options.Preset = "default",
     dataset: options.Dataset = None,
@@ -22,17 +33,22 @@ def show(
     lifter: options.Lifter = None,
     device: options.Device = None,
     sets: options.Sets = None,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Only what a file or an option has set.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the configuration that these options give."""
-    import sys
+    """Print the configuration that these options give, and where each value comes from.
 
-    from ruamel.yaml import YAML
-
-    from pipeline.config import load_config
+    The output is YAML, and may be kept as a preset. With --json it has two parts: config, the tree,
+    and origins, by dotted key.
+    """
+    from pipeline.config import resolve_config
+    from pipeline.config_text import annotated_yaml, only_changed
     from pipeline.console import print_json
+    from pipeline.layers import DEFAULT
 
-    config = load_config(
+    resolved = resolve_config(
         preset,
         dataset=dataset,
         detector=detector,
@@ -40,15 +56,21 @@ def show(
         device=device,
         sets=sets or (),
     )
+    tree, origins = resolved.config.dump(), resolved.origins
+    if changed:
+        tree = only_changed(tree, origins)
+        origins = {key: origin for key, origin in origins.items() if origin != DEFAULT}
     if as_json:
-        print_json(config.dump())
+        print_json({"config": tree, "origins": origins})
         return
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.dump(config.dump(), sys.stdout)
+    typer.echo(annotated_yaml(tree, origins), nl=False)
 
 
-@config_app.command()
+@config_app.command(
+    epilog=panels.examples(
+        "posecache config schema",
+    ),
+)
 def schema() -> None:
     """Print the JSON schema: every key, its type, default and meaning."""
     from pipeline.config import RunConfig

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from pipeline import settings
+from pipeline.config import load_config
 from pipeline.errors import ConfigError
 
 KEYS = st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=4)
@@ -98,15 +99,24 @@ def test_keys_of_optional_models_are_known() -> None:
 
 def test_an_unknown_preset_names_the_nearest_one() -> None:
     with pytest.raises(ConfigError, match="did you mean 'demo'"):
-        settings.read_preset("dmo")
+        settings.preset_chain("dmo")
 
 
 def test_a_preset_file_can_extend_a_shipped_one(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("extends: default\ntrain: {lr: 0.5}\n")
-    tree = settings.read_preset(str(file))
-    assert tree["train"]["lr"] == 0.5
-    assert tree["train"]["batch_size"] == settings.read_preset("default")["train"]["batch_size"]
+    (name, own), (below, _) = settings.preset_chain(str(file))
+    assert (name, below, own) == (str(file), "default", {"train": {"lr": 0.5}})
+    assert load_config(str(file)).train.lr == 0.5
+    assert load_config(str(file)).train.batch_size == load_config("default").train.batch_size
+
+
+def test_presets_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(f"extends: {second}\n")
+    second.write_text(f"extends: {first}\n")
+    with pytest.raises(ConfigError, match="extend each other"):
+        settings.preset_chain(str(first))
 
 
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
