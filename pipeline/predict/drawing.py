@@ -21,6 +21,7 @@ _DPI = 100
 _REACH_MM = 1100.0
 _APART_MM = 1300.0
 """Distance at which persons stand side by side where nothing says where they are."""
+_ZOOM = 1.5
 _WARNING = (190, 20, 20)
 
 
@@ -44,7 +45,7 @@ def place_people(
     Side by side they stand in the order of their boxes, from left to right; true places are moved
     together so that the middle of all is at 0.
     """
-    if root_mm is not None:
+    if root_mm is not None and np.isfinite(root_mm).all():
         placed = joints_3d_mm + root_mm[:, None]
         middle: NDArray[np.float64] = placed - root_mm.mean(axis=0)
         return middle
@@ -87,16 +88,15 @@ def draw_people(
 
 
 def write_banner(picture: Picture, text: str) -> Picture:
-    """Returns the picture with a line of warning over its lower edge."""
-    banner = picture.copy()
-    height = banner.shape[0]
-    scale = min(height / 900, banner.shape[1] / (19.0 * max(len(text), 1)))
-    high = max(14, round(height / 20))
-    banner[-high:] = _WARNING
+    """Returns the picture with a line of warning below it."""
+    height, width = picture.shape[:2]
+    scale = min(height / 900, width / (19.0 * max(len(text), 1)))
+    high = max(14, round(height / 40)) * 2
+    banner = np.concatenate([picture, np.full((high, width, 3), _WARNING, dtype=np.uint8)])
     cv2.putText(
         banner,
         text,
-        (6, height - round(high * 0.3)),
+        (6, height + round(high * 0.7)),
         cv2.FONT_HERSHEY_SIMPLEX,
         scale,
         (255, 255, 255),
@@ -107,22 +107,32 @@ def write_banner(picture: Picture, text: str) -> Picture:
 
 
 class Space:
-    """Poses in space, drawn again and again from changing sides; `size` px wide and high."""
+    """Poses in space, drawn again and again from changing sides; `size` px wide and high.
 
-    def __init__(self, skeleton: Skeleton, *, size: int, reach_mm: float = _REACH_MM) -> None:
+    Args:
+        skeleton: of the poses.
+        poses_mm: all poses that will be drawn [J, 3]; they stand on a grid as low as the lowest.
+        size: px.
+    """
+
+    def __init__(
+        self, skeleton: Skeleton, poses_mm: Sequence[NDArray[np.float64]], *, size: int
+    ) -> None:
         self._bones = bones(skeleton)
         self._figure = Figure(figsize=(size / _DPI, size / _DPI), dpi=_DPI)
         self._canvas: Any = FigureCanvasAgg(self._figure)
         axes: Any = self._figure.add_axes((0.0, 0.0, 1.0, 1.0), projection="3d")
+        reach_mm, floor_mm, height_mm = _extent(poses_mm)
         axes.set_xlim(-reach_mm, reach_mm)
         axes.set_ylim(-reach_mm, reach_mm)
-        axes.set_zlim(-reach_mm, reach_mm)
-        axes.set_box_aspect((1, 1, 1), zoom=1.35)
+        axes.set_zlim(-floor_mm, height_mm - floor_mm)
+        # The diagonal of the grid turns through the view.
+        axes.set_box_aspect((2 * reach_mm, 2 * reach_mm, height_mm), zoom=_ZOOM)
         axes.set_axis_off()
         ticks = np.linspace(-reach_mm, reach_mm, 7)
         for tick in ticks:
             for x, y in (((tick, tick), ticks[[0, -1]]), (ticks[[0, -1]], (tick, tick))):
-                axes.plot(x, y, (-reach_mm, -reach_mm), color="#d5d5d5", linewidth=0.7)
+                axes.plot(x, y, (-floor_mm, -floor_mm), color="#d5d5d5", linewidth=0.7)
         self._axes = axes
         self._lines: list[list[Any]] = []
 
@@ -151,10 +161,17 @@ class Space:
         return np.asarray(self._canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
 
 
-def reach_of(poses_mm: Sequence[NDArray[np.float64]]) -> float:
-    """Returns how far from the middle the poses reach, mm, at least about a person's arm."""
-    furthest = max((float(np.abs(pose).max()) for pose in poses_mm if pose.size), default=0.0)
-    return max(_REACH_MM, furthest * 1.02)
+def _extent(poses_mm: Sequence[NDArray[np.float64]]) -> tuple[float, float, float]:
+    """Returns how far poses reach from the middle, how low the lowest joint is, and their height.
+
+    All mm; low is along y, which points down.
+    """
+    if not poses_mm:
+        return _REACH_MM, 0.0, 2 * _REACH_MM
+    points = np.concatenate(poses_mm)
+    reach = max(_REACH_MM, float(np.abs(points[:, [0, 2]]).max()) * 1.02)
+    floor = float(points[:, 1].max())
+    return reach, floor, max(floor - float(points[:, 1].min()), 1.0)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

@@ -98,7 +98,8 @@ def _frame(poses: Poses, row: int) -> dict[str, Any]:
     entry["keypoints_px"] = _rounded(poses.keypoints_px[row])
     entry["detected_px"] = _rounded(poses.detected_px[row])
     if poses.root_mm is not None:
-        entry["root_mm"] = _rounded(poses.root_mm[row])
+        found = np.isfinite(poses.root_mm[row]).all()
+        entry["root_mm"] = _rounded(poses.root_mm[row]) if found else None
     if poses.spread_mm is not None:
         entry["spread_mm"] = _rounded(poses.spread_mm[row])
     return entry

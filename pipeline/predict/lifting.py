@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cache import FrameStatus, convert_keypoints, get_skeleton
 from pipeline.predict.about import describe
+from pipeline.predict.placing import place_poses
 from pipeline.predict.poses import Poses
 from pipeline.predict.setup import Setup
 from pipeline.predict.smoothing import smooth_poses
@@ -85,7 +86,14 @@ def predict_poses(
     seconds_of = np.array([fps(name) for name in dict.fromkeys(owners)])
     position = {name: i for i, name in enumerate(dict.fromkeys(owners))}
     time_s = frames / seconds_of[[position[name] for name in owners]]
-    poses = smooth_poses(poses, clips, time_s, setup.config.predict.smooth_s)
+    choice = setup.config.predict
+    placed = place_poses(poses[usable], lifted_px[usable], skeleton, choice)
+    root_mm = None
+    if placed is not None:
+        root_mm = np.full((num_rows, 3), np.nan)
+        poses[usable], root_mm[usable] = placed.joints_3d_mm, placed.root_mm
+        root_mm = smooth_poses(root_mm, clips, time_s, choice.smooth_s)
+    poses = smooth_poses(poses, clips, time_s, choice.smooth_s)
     return Poses(
         skeleton=skeleton,
         detector_skeleton=setup.detector_skeleton,
@@ -100,7 +108,7 @@ def predict_poses(
         joints_3d_mm=poses,
         keypoints_px=lifted_px,
         detected_px=detected,
-        root_mm=None,
+        root_mm=root_mm,
         spread_mm=None,
         about=describe(setup, dataset),
     )

@@ -17,7 +17,6 @@ from pipeline.predict.drawing import (
     Space,
     draw_people,
     place_people,
-    reach_of,
     write_banner,
 )
 from pipeline.predict.film import Film
@@ -102,19 +101,19 @@ class _Painter:
         poses = self._poses
         frames = [rows[poses.frames[rows] == frame] for frame in np.unique(poses.frames[rows])]
         everybody = [self._people(members) for members in frames]
-        reach = reach_of([person.joints_mm for people in everybody for person in people])
-        space = Space(poses.skeleton, size=self._config.overlay_height, reach_mm=reach)
+        bodies = [person.joints_mm for people in everybody for person in people]
+        space = Space(poses.skeleton, bodies, size=self._config.overlay_height)
         size: tuple[int, int] | None = None
         for members, people in zip(frames, everybody, strict=True):
             shown = self._picture(int(members[0]), people, size)
             size = (shown.shape[0], shown.shape[1])
-            bodies = [person.joints_mm for person in people]
+            shown_mm = [person.joints_mm for person in people]
             if self._turning:
                 angle = 360.0 * float(poses.time_s[members[0]]) / _TURN_S
-                views = [space.draw(bodies, azimuth=angle)]
+                views = [space.draw(shown_mm, azimuth=angle)]
             else:
                 size = None
-                views = [space.draw(bodies, azimuth=azimuth) for azimuth in (0.0, 70.0)]
+                views = [space.draw(shown_mm, azimuth=azimuth) for azimuth in (0.0, 70.0)]
             whole = np.concatenate([shown, *views], axis=1)
             yield whole if self._banner is None else write_banner(whole, self._banner)
 

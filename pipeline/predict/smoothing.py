@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_REACH = 4.0
+"""Standard deviations beyond which a frame weighs nothing."""
+
 
 def smooth_poses(
     poses_mm: NDArray[np.float64],  # [n, ..., 3], NaN where there is none
@@ -21,13 +24,15 @@ def smooth_poses(
     smooth = poses_mm.copy()
     if sigma_s == 0.0:
         return smooth
-    there = np.isfinite(poses_mm.reshape(len(poses_mm), -1)).all(axis=1)
+    there = np.isfinite(poses_mm).all(axis=tuple(range(1, poses_mm.ndim)))
     for clip in np.unique(clips):
         rows = np.flatnonzero((clips == clip) & there)
         flat = poses_mm[rows].reshape(len(rows), -1)
         times = time_s[rows]
+        first = np.searchsorted(times, times - _REACH * sigma_s, side="left")
+        end = np.searchsorted(times, times + _REACH * sigma_s, side="right")
         for place, row in enumerate(rows):
-            near = slice(*np.searchsorted(times, times[place] + np.array([-4, 4]) * sigma_s))
+            near = slice(first[place], end[place])
             weights = np.exp(-0.5 * ((times[near] - times[place]) / sigma_s) ** 2)
             mean = weights @ flat[near] / weights.sum()
             smooth[row] = mean.reshape(poses_mm.shape[1:])
