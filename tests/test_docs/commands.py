@@ -20,7 +20,7 @@ from tests.test_docs.pages import ROOT
 POSECACHE = typer.main.get_command(app)
 LEFT_OUT = "..."
 """Stands for words that a page does not repeat."""
-SHELL = ("cd", "cp", "git", "ls", "mkdir", "pip")
+SHELL = (".", "cd", "cp", "git", "ls", "mkdir", "pip")
 """Programs of others, which are not looked at."""
 
 
@@ -79,6 +79,8 @@ def posecache_commands(words: Sequence[str]) -> Iterator[list[str]]:
         else:
             module = ROOT.joinpath(*rest[1].split("."))
             assert module.with_suffix(".py").exists() or rest[1] == "http.server", rest[1]
+    elif program == "pytest":
+        assert (ROOT / rest[0]).exists(), rest[0]
     else:
         assert program in SHELL, f"{program} is not a program that pages call"
 

@@ -3,7 +3,8 @@
 A comment above a block says what tests do with it; readers do not see it:
 
     <!-- run -->                     its commands are run, in the page's order, in an empty folder
-    <!-- run: --set train.steps=2 --> the same with words added; `small` stands for a few small sets
+    <!-- run: --set train.steps=2 --> the same with words added; `small` stands for small sizes
+    <!-- run exit 4 -->              the same, and the commands end with this code
     <!-- no-run: why -->             Python that tests do not execute
     <!-- tested-by: tests/... -->    Python that this file executes
 
@@ -12,6 +13,7 @@ A fence with `title="name"` is a file of that name.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -44,7 +46,7 @@ class Block:
     """What the comment above it says."""
 
     def __str__(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
+        return f"{os.path.relpath(self.page, ROOT)}:{self.line}"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Command:
     words: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.block.page.relative_to(ROOT)}: {' '.join(self.words)}"
+        return f"{os.path.relpath(self.block.page, ROOT)}: {' '.join(self.words)}"
 
 
 def pages() -> list[Path]:
@@ -85,6 +87,14 @@ def commands(block: Block) -> Iterator[Command]:
         words = shlex.split(line.removeprefix("$ "), comments=True) if is_command else []
         if words:
             yield Command(block, tuple(words))
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Writes the files that a page shows, as its reader does."""
+    for block in blocks(page):
+        if block.title:
+            (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.title).write_text(block.text, "utf-8")
 
 
 def inline_commands(page: Path) -> list[str]:

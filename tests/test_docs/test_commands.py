@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.test_docs.commands import check, check_names
-from tests.test_docs.pages import ROOT, Command, blocks, commands, inline_commands, pages
+from tests.test_docs.examples import add_glance, add_posed
+from tests.test_docs.pages import (
+    ROOT,
+    Command,
+    blocks,
+    commands,
+    inline_commands,
+    pages,
+    write_files,
+)
 
 
 def all_commands() -> list[Command]:
@@ -17,16 +26,14 @@ def all_commands() -> list[Command]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def write_files(page: Path, folder: Path) -> None:
-    """Writes the files that a page shows, as its reader does."""
-    for block in blocks(page):
-        if block.title:
-            (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
-            (folder / block.title).write_text(block.text, "utf-8")
+    """An empty folder; the tutorial's adapter and lifter are known."""
+    (tmp_path / "modules").mkdir()
+    add_posed(tmp_path / "modules", monkeypatch)
+    add_glance(tmp_path / "modules", monkeypatch)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return here
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))

@@ -117,10 +117,9 @@ def write_store(
         levels=tuple(levels),
         skeleton=plan.skeleton,
         crop_size=CROP_SIZE,
-        shard_rows=16,
         views=views,
         keypoint_sources=("detector", "gt"),
-        **layout,
+        **{"shard_rows": 16, **layout},
     )
     plain = np.array([[0.5, 0.0, -8.0], [0.0, 0.5, 8.0]])
     affine = np.stack([plain, mirror_affine(plain, CROP_SIZE[1])][: len(views)])
