@@ -89,7 +89,7 @@ class Anchors(nn.Module):
         First come the local anchors, joint by joint, then the global ones. Local anchors are
         (j_x, j_y, 0) + delta_jk, the deltas being a linear map of the 2D pose.
         """
-        batch = len(reference_points)
+        batch = reference_points.shape[0]
         centre = reference_points.mean(dim=1, keepdim=True)  # [B, 1, 2]
         x_factor, y_factor = self.log_metres_per_unit.exp().unbind()
         metres_per_unit = torch.stack((x_factor * aspect, y_factor))

@@ -60,10 +60,10 @@ class DepthNet(nn.Module):
             each = cells.transpose(0, 1).flatten(1, 3)
             weight = self.own.weight.view(joints, -1, each.shape[-1]).transpose(1, 2)
             bias = self.own.bias.view(joints, 1, -1)
-            logits = (each @ weight + bias).view(joints, len(level), *sides, -1).transpose(0, 1)
+            logits = (each @ weight + bias).view(joints, level.shape[0], *sides, -1).transpose(0, 1)
             own = DepthMaps(logits, corners, size)
         if self.shared is not None:
-            start = torch.zeros((len(level), 1, 2), dtype=torch.int64, device=level.device)
+            start = torch.zeros((level.shape[0], 1, 2), dtype=torch.int64, device=level.device)
             shared = DepthMaps(self.shared(hidden)[:, None], start, size)
         return own, shared
 

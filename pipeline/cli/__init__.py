@@ -7,9 +7,10 @@ register themselves when their file is imported; the order here is that of the h
 from __future__ import annotations
 
 import pipeline.cli.beginning
+import pipeline.cli.exporting
 import pipeline.cli.extracting
 import pipeline.cli.lifting
-import pipeline.cli.showing
+import pipeline.cli.predicting
 import pipeline.cli.reporting
 import pipeline.commands.cache_parts
 import pipeline.commands.cache_recode

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from stages.lift.errors import (
         DoesNotFit,
         EmptySplit,
+        ExportMismatch,
         LiftError,
         NotComparable,
+        NotExportable,
         NotFiniteLoss,
         RunCorrupt,
         RunMismatch,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
         StoreMismatch,
     )
     from stages.lift.evaluation import Evaluation, evaluate
+    from stages.lift.export.run import Exported, export_run
     from stages.lift.figures import plot_curves, plot_frames
     from stages.lift.progress import TrainProgress
     from stages.lift.run_evaluation import evaluate_run
@@ -37,9 +40,12 @@ __all__ = [
     "EmptySplit",
     "EvaluateConfig",
     "Evaluation",
+    "ExportMismatch",
+    "Exported",
     "LiftError",
     "LoadedRun",
     "NotComparable",
+    "NotExportable",
     "NotFiniteLoss",
     "RunCorrupt",
     "RunMismatch",
@@ -52,6 +58,7 @@ __all__ = [
     "compare_metrics",
     "evaluate",
     "evaluate_run",
+    "export_run",
     "load_run",
     "paired_bootstrap",
     "planned_groups",
@@ -67,8 +74,10 @@ _HOMES = {
     "errors": (
         "DoesNotFit",
         "EmptySplit",
+        "ExportMismatch",
         "LiftError",
         "NotComparable",
+        "NotExportable",
         "NotFiniteLoss",
         "RunCorrupt",
         "RunMismatch",
@@ -77,6 +86,7 @@ _HOMES = {
         "StoreMismatch",
     ),
     "evaluation": ("Evaluation", "evaluate"),
+    "export.run": ("Exported", "export_run"),
     "figures": ("plot_curves", "plot_frames"),
     "progress": ("TrainProgress",),
     "run_evaluation": ("evaluate_run",),

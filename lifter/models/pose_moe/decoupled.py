@@ -121,7 +121,7 @@ class PoseMoE(PartsLifter):
         """Returns the features of both experts before anything goes from depth to pose."""
         self.check_window(keypoints_2d)
         pose = self.pose_embedding(keypoints_2d) + self.position_embedding()
-        depth = self.depth_prior(len(keypoints_2d))
+        depth = self.depth_prior(keypoints_2d.shape[0])
         context = self.context(reference_points, levels, scales=scales, window_rows=window_rows)
         if context is not None:
             depth = depth + context

@@ -120,7 +120,7 @@ class PoseMoEEntangled(PartsLifter):
     def encode(self, keypoints_2d: Tensor) -> Tensor:  # [B, F, J, D]
         """Returns the features that pose and depth share."""
         self.check_window(keypoints_2d)
-        tokens: Tensor = self.pose_embedding(keypoints_2d) + self.depth_prior(len(keypoints_2d))
+        tokens: Tensor = self.pose_embedding(keypoints_2d) + self.depth_prior(keypoints_2d.shape[0])
         for block in self.encoder:
             tokens = block(tokens)
         return tokens
