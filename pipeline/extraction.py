@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -174,18 +173,22 @@ class _Rate:
 
     def __init__(self, meter: Meter, screen: Console) -> None:
         self._meter = meter
-        self._says_rest = not screen.is_terminal  # the bars of a terminal have it already
+        self._by_chunk = not screen.is_terminal  # a file gets a line when there is a new chunk
+        self._chunks_shown: int | None = None
         self.rows_per_s: float | None = None
 
     def show(self, progress: ExtractProgress) -> None:
         self.rows_per_s = progress.rows_per_s
-        note = f"{progress.rows_per_s:.0f} frames/s, chunk {progress.chunks_done}"
-        note += f" of {progress.num_chunks}"
+        if self._by_chunk and progress.chunks_done == self._chunks_shown:
+            return
+        self._chunks_shown = progress.chunks_done
+        width = len(str(progress.num_chunks))
+        note = f"chunk {progress.chunks_done:>{width}} of {progress.num_chunks}"
+        note += f"  {progress.rows_per_s:6.1f} frames/s"
         if progress.workers != 1:
-            note += f", {progress.workers or 'waiting for'} workers"
-        if self._says_rest and progress.seconds_left is not None:
-            note += f", {timedelta(seconds=round(progress.seconds_left))} left"
-        self._meter.update("extract", min(progress.fraction, 0.999), note)
+            note += f"  {progress.workers or 'waiting for'} workers"
+        fraction = min(progress.fraction, 0.999)
+        self._meter.update("extract", fraction, note, seconds_left=progress.seconds_left)
 
 
 def damaged_chunks(store: str, screen: Console) -> tuple[int, ...]:

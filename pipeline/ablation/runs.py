@@ -18,7 +18,7 @@ from pipeline.ablation.orphans import end_with_parent
 from pipeline.ablation.plan import Job
 from pipeline.datasets import dataset_of
 from pipeline.errors import ConfigError
-from pipeline.lifting import LiftedRun, finished_run, lift, progress_note, run_directory
+from pipeline.lifting import LiftedRun, finished_run, lift, run_directory
 from stages.lift import TrainProgress
 from stages.lift.errors import NotFiniteLoss
 from stages.lift.progress import Report
@@ -169,7 +169,7 @@ def _complete(store: str) -> CacheReader | None:
 
 
 def _say(update: Update, name: str, progress: TrainProgress) -> None:
-    update(name, min(progress.fraction, 0.999), progress_note(progress))
+    update(name, min(progress.fraction, 0.999), progress.line())
 
 
 def _forward(reports: Any, update: Update) -> None:

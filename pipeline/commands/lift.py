@@ -12,7 +12,7 @@ from pipeline.config import load_config
 from pipeline.console import Meter, console, print_json
 from pipeline.datasets import dataset_of
 from pipeline.extraction import complete_store, ensure_store
-from pipeline.lifting import LiftedRun, help_lift, lift, progress_note, run_directory
+from pipeline.lifting import LiftedRun, help_lift, lift, run_directory
 from pipeline.tables import groups_text, held_out_tables, split_table
 from stages.lift import TrainProgress, planned_groups
 from stages.lift.processes.distributed import open_world
@@ -91,7 +91,12 @@ def _lift(
         )
 
     def report(progress: TrainProgress) -> None:
-        meter.update(config.lifter.name, min(progress.fraction, 0.999), progress_note(progress))
+        meter.update(
+            config.lifter.name,
+            min(progress.fraction, 0.999),
+            progress.line(),
+            seconds_left=progress.eta_s,
+        )
 
     with Meter(screen) as meter:
         source = dataset_of(config.dataset)

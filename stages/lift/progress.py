@@ -14,14 +14,14 @@ if TYPE_CHECKING:  # torch comes with it, and a list of runs needs none
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """One report; the validation error is `None` where the epoch was not validated."""
+    """One report, at an epoch's end or in the middle of one."""
 
     epoch: int
     num_epochs: int
     fraction: float  # of the whole run
     loss_mm: float
-    validation_mpjpe_mm: float | None
-    is_best: bool
+    validation_mpjpe_mm: float | None  # of the last epoch that was validated; None: none was yet
+    is_best: bool  # whether no epoch before that one was as good
     lr: float
     samples_per_s: float
     wait_fraction: float  # of the training time spent waiting for batches
@@ -31,19 +31,16 @@ class TrainProgress:
     loaded: float | None  # fraction of them read into memory; None once training has begun
 
     def line(self) -> str:
-        """Returns the report as one line of text."""
+        """Returns what is known beside share and time left, in columns that keep their places."""
         if self.loaded is not None:
             return f"{self.maps}  {100 * self.loaded:5.1f} % read"
         validation = "-" if self.validation_mpjpe_mm is None else f"{self.validation_mpjpe_mm:.1f}"
         return (
             f"epoch {self.epoch:>{len(str(self.num_epochs))}}/{self.num_epochs}"
-            f"  {100 * self.fraction:5.1f} %"
             f"  loss {self.loss_mm:6.1f} mm"
-            f"  val {validation:>5}{'*' if self.is_best else ' '}mm"
-            f"  lr {self.lr:.2e}"
+            f"  val {validation:>6}{'*' if self.is_best else ' '} mm"
             f"  {self.samples_per_s:6.0f} samples/s"
             f"  wait {100 * self.wait_fraction:4.1f} %"
-            f"  ETA {format_duration(self.eta_s)}"
         )
 
 
@@ -88,15 +85,6 @@ def train_seconds(history: Sequence[Mapping[str, Any]]) -> float:
         total += now - before if now >= before else now
         before = now
     return total
-
-
-def format_duration(seconds: float) -> str:
-    """Returns e.g. `3:20` or `1:02:03`."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    if hours:
-        return f"{hours}:{minutes:02d}:{whole % 60:02d}"
-    return f"{minutes}:{whole % 60:02d}"
 
 
 class Clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -232,20 +232,21 @@ class _Training:
         state.history.append(entry)
         self.recording.add(entry)
         if progress:
-            report = self._report(number, result, clock, placement)
-            progress(replace(report, validation_mpjpe_mm=validation_mm, is_best=is_best))
+            progress(self._report(number, result, clock, placement))
 
     def _report(
         self, epoch: int, result: EpochReport, clock: Clock, placement: Placement
     ) -> TrainProgress:
         step = (epoch - 1) * self.steps_per_epoch + result.steps
+        history = reversed(self.state.history)
+        validated = next((one for one in history if one["validation_mpjpe_mm"] is not None), None)
         return TrainProgress(
             epoch=epoch,
             num_epochs=self.num_epochs,
             fraction=step / self.num_steps,
             loss_mm=result.loss_mm,
-            validation_mpjpe_mm=None,
-            is_best=False,
+            validation_mpjpe_mm=validated and validated["validation_mpjpe_mm"],
+            is_best=bool(validated and validated["best"]),
             lr=result.lr,
             samples_per_s=result.samples_per_s,
             wait_fraction=result.wait_fraction,

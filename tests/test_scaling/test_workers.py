@@ -200,5 +200,5 @@ def test_progress_tells_rate_workers_and_time_left() -> None:
         rate.show(progress)
     assert rate.rows_per_s == 10
     text = written.getvalue()
-    assert "33 %  10 frames/s, chunk 1 of 3, 2 workers, 0:00:10 left" in text
+    assert "33 %  chunk 1 of 3    10.0 frames/s  2 workers  ETA    0:10" in text
     assert ExtractProgress(0, 150, 5.0).seconds_left is None
