@@ -65,11 +65,12 @@ def run_predict(
         from pipeline.predict.rerun_file import require_rerun
 
         require_rerun()
-    folder = writable_folder(out or Path("predictions") / given.name, "out")
+    folder = out or Path("predictions") / given.name
     refuse_output_inside(given, folder)
     began = time.perf_counter()
     with Interruption("the running frame") as interruption, Meter(screen) as meter:
         if boxes is None and looks_for_people(config.people):
+            writable_folder(folder, "--out")
             boxes = _find_people(given, config.people, folder, meter, interruption)
         dataset, box_source = folder_of(
             given,
@@ -78,6 +79,7 @@ def run_predict(
             stride=config.predict.stride,
         )
         setup = prepare(run_dir, config, box_source)
+        writable_folder(folder, "--out")
         for note in setup.notes:
             loud = note.startswith("NOT FOR REAL")
             screen.print(note, style="bold red" if loud else "yellow", soft_wrap=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError, UnwritableTarget
+from pipeline.errors import ConfigError, PipelineError, UnwritableTarget
 from stages.extract.boxes.files import write_boxes
 from stages.extract.boxes.find import FindProgress, find_people
 from stages.extract.boxes.people import PeopleConfig, PersonDetector, detector_identity
@@ -52,7 +52,7 @@ def find_input(path: Path) -> Input:
         return Input(path, None)
     if path.is_file():
         return Input(path.parent, path.name)
-    raise PipelineError(f"{path}: there is no such picture, video or folder.")
+    raise PipelineError(f"{path}: there is no such picture, video or folder. Check the path.")
 
 
 def refuse_output_inside(given: Input, out: Path) -> None:
@@ -127,13 +127,13 @@ def _named(config: Any, key: str) -> bool:
 
 
 def parse_intrinsics(text: str) -> Sequence[float]:
-    """Return fx, fy, cx, cy in px of `FX,FY,CX,CY`; raises PipelineError."""
+    """Return fx, fy, cx, cy in px of `FX,FY,CX,CY`; raises ConfigError."""
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
     if len(numbers) != 4:
-        raise PipelineError(
+        raise ConfigError(
             f"--intrinsics {text}: expected FX,FY,CX,CY in px of the picture, e.g."
             " 1145,1143,512,515."
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import FrameStatus, convert_keypoints, get_skeleton
+from lifter.uncertainty import MEAN_ERROR_PER_SCALE
 from pipeline.predict.about import describe
 from pipeline.predict.placing import place_poses
 from pipeline.predict.poses import Poses
@@ -87,8 +88,13 @@ def predict_poses(
     position = {name: i for i, name in enumerate(dict.fromkeys(owners))}
     time_s = frames / seconds_of[[position[name] for name in owners]]
     choice = setup.config.predict
-    placed = place_poses(poses[usable], lifted_px[usable], skeleton, choice)
-    root_mm = None
+    placed = place_poses(
+        poses[usable], lifted_px[usable], skeleton, choice, scale_mm=lifted.scale_mm
+    )
+    root_mm = spread_mm = None
+    if lifted.scale_mm is not None:
+        spread_mm = np.full((num_rows, skeleton.num_joints), np.nan)
+        spread_mm[usable] = MEAN_ERROR_PER_SCALE * lifted.scale_mm
     if placed is not None:
         root_mm = np.full((num_rows, 3), np.nan)
         poses[usable], root_mm[usable] = placed.joints_3d_mm, placed.root_mm
@@ -109,7 +115,7 @@ def predict_poses(
         keypoints_px=lifted_px,
         detected_px=detected,
         root_mm=root_mm,
-        spread_mm=None,
+        spread_mm=spread_mm,
         about=describe(setup, dataset),
     )
 

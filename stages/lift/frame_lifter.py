@@ -15,6 +15,7 @@ from cache import ClipWindows, Skeleton, convert_keypoints, get_skeleton
 from lifter import LIFTERS
 from lifter.models.base import prediction
 from lifter.pyramid import geometric_shifts, sample_joints
+from lifter.uncertainty import ScaledLifter, scale_m
 from stages.lift.config import EvaluateConfig
 from stages.lift.devices import torch_settings, use_device
 from stages.lift.errors import LiftError
@@ -46,6 +47,7 @@ class LiftedFrames:
     """Poses of `n` frames, in the order in which these came."""
 
     joints_3d_mm: NDArray[np.float64]  # [n, J, 3] camera frame, relative to the root
+    scale_mm: NDArray[np.float64] | None  # [n, J] b of `lifter.uncertainty`, if the lifter has it
 
 
 class FrameLifter:
@@ -96,10 +98,11 @@ class FrameLifter:
         self._crop_size = crop_size
         self._rule = getattr(description.lifter, "reference_rule", "published")
         self._points_dtype = _stored_dtype(description.trained_on.feature_identity)
+        self._has_scale = isinstance(self._model, ScaledLifter)
         self._inputs: list[_ViewInputs] = []
         self._clips: list[NDArray[np.integer]] = []
         self._frames: list[NDArray[np.integer]] = []
-        self._poses: list[NDArray[np.float64]] = []
+        self._poses: list[NDArray[np.float64]] = []  # with scales, [n, J, 4]
 
     def add(self, seen: SeenFrames) -> None:
         """Takes the next frames; those of a clip must follow each other over all parts."""
@@ -120,14 +123,15 @@ class FrameLifter:
     def finish(self) -> LiftedFrames:
         """Returns the poses of all frames."""
         if not self._clips:
-            return LiftedFrames(np.empty((0, self._to.num_joints, 3)))
+            return LiftedFrames(np.empty((0, self._to.num_joints, 3)), None)
         if self._windowing is not None:
             with torch_settings(self._config.threads), torch.no_grad():
                 self._poses = [self._average([self._lift_windows(view) for view in self._views])]
-        poses = np.concatenate(self._poses) / METRES_PER_MM
+        found = np.concatenate(self._poses) / METRES_PER_MM
+        poses = found[..., :3].copy()
         if self._config.zero_root:
             poses[:, self._to.root] = 0.0
-        return LiftedFrames(poses)
+        return LiftedFrames(poses, found[..., 3].copy() if self._has_scale else None)
 
     def _view(self, seen: SeenFrames, keypoints: NDArray[np.float64], view: int) -> _ViewInputs:
         screen, unit = view_inputs(
@@ -214,14 +218,18 @@ class FrameLifter:
         *,
         window_rows: Tensor | None = None,
     ) -> Tensor:
-        more = {} if window_rows is None else {"window_rows": window_rows.to(self._device)}
+        more: dict[str, Any] = {"with_scale": True} if self._has_scale else {}
+        if window_rows is not None:
+            more["window_rows"] = window_rows.to(self._device)
         outputs = self._model(
             keypoints_2d.to(self._device),
             references.to(self._device),
             [level.to(self._device) for level in levels],
             **more,
         )
-        return prediction(outputs)
+        if not self._has_scale:
+            return prediction(outputs)
+        return torch.cat((prediction(outputs), scale_m(outputs)[..., None]), dim=-1)
 
     def _average(self, views: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         if len(views) == 1:

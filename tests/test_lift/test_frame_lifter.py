@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from cache import CacheReader
 from lifter import LIFTERS, build_lifter
 from lifter.config import LifterConfig
-from stages.lift import EvaluateConfig, LiftError, TrainConfig, evaluate
+from stages.lift import EvaluateConfig, Evaluation, LiftError, TrainConfig, evaluate
 from stages.lift.config import DataConfig
 from stages.lift.feed.windows import windowing_of
-from stages.lift.frame_lifter import FrameLifter, SeenFrames
+from stages.lift.frame_lifter import FrameLifter, LiftedFrames, SeenFrames
 from stages.lift.runs.checkpoints import LoadedRun, RunDescription
 from stages.lift.runs.identity import describe
 from tests.test_lift.stores import build_plan, write_store
@@ -30,9 +31,12 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> CacheReader:
     return write_store(tmp_path_factory.mktemp("frames") / "frames.zarr", plan=plan)
 
 
-def untrained(reader: CacheReader, name: str, data: DataConfig | None = None) -> LoadedRun:
+def untrained(
+    reader: CacheReader, name: str, data: DataConfig | None = None, *, uncertainty: bool = False
+) -> LoadedRun:
     data, kind = data or DataConfig(), LIFTERS[name]
-    config = LifterConfig(name=name, num_frames=3 if kind.reads_windows else 1, **SIZES)
+    num_frames = 3 if kind.reads_windows else 1
+    config = LifterConfig(name=name, num_frames=num_frames, uncertainty=uncertainty, **SIZES)
     names = tuple(reader.levels) if kind.uses_features else ()
     model = build_lifter(config, level_channels=[reader.levels[each].channels for each in names])
     description = RunDescription(
@@ -63,6 +67,12 @@ def seen(reader: CacheReader, rows: NDArray[np.int64]) -> SeenFrames:
 def lifted(
     run: LoadedRun, reader: CacheReader, frames: SeenFrames, parts: int
 ) -> NDArray[np.float64]:
+    return lifted_with_scales(run, reader, frames, parts).joints_3d_mm
+
+
+def lifted_with_scales(
+    run: LoadedRun, reader: CacheReader, frames: SeenFrames, parts: int
+) -> LiftedFrames:
     lifter = FrameLifter(
         run,
         detector_skeleton=reader.skeleton,
@@ -78,11 +88,16 @@ def lifted(
                 {name: maps[chosen] for name, maps in frames.maps.items()},
             )
         )
-    return lifter.finish().joints_3d_mm
+    return lifter.finish()
 
 
 def evaluated(run: LoadedRun, reader: CacheReader) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    found = evaluate(
+    found = evaluation(run, reader)
+    return found.rows, found.predicted_mm
+
+
+def evaluation(run: LoadedRun, reader: CacheReader) -> Evaluation:
+    return evaluate(
         run.model,
         reader,
         "test",
@@ -91,7 +106,6 @@ def evaluated(run: LoadedRun, reader: CacheReader) -> tuple[NDArray[np.int64], N
         level_names=run.level_names,
         windowing=windowing_of(run.description.lifter, run.config.data),
     )
-    return found.rows, found.predicted_mm
 
 
 @pytest.mark.parametrize("name", sorted(LIFTERS))
@@ -131,3 +145,21 @@ def test_a_control_with_maps_of_other_frames_is_refused(reader: CacheReader) -> 
 def test_no_frame_gives_no_pose(reader: CacheReader) -> None:
     run = untrained(reader, "pose_only")
     assert lifted(run, reader, seen(reader, np.arange(0)), 1).shape == (0, 17, 3)
+
+
+@pytest.mark.parametrize("name", ["capf", "mixste"])
+def test_scales_in_parts_are_those_of_an_evaluation(name: str, reader: CacheReader) -> None:
+    run = untrained(reader, name, uncertainty=True)
+    torch.nn.init.normal_(run.model.get_submodule("scale_head.log_scale").weight)
+    rows, expected_mm = evaluated(run, reader)
+    found = lifted_with_scales(run, reader, seen(reader, rows), parts=3)
+    np.testing.assert_allclose(found.joints_3d_mm, expected_mm, atol=1e-3)
+    assert found.scale_mm is not None
+    assert np.ptp(found.scale_mm) > 1.0
+    expected = evaluation(run, reader).scale_mm
+    np.testing.assert_allclose(found.scale_mm, expected, rtol=1e-4)
+
+
+def test_a_lifter_without_scales_has_none(reader: CacheReader) -> None:
+    run = untrained(reader, "pose_only")
+    assert lifted_with_scales(run, reader, seen(reader, np.arange(4)), 1).scale_mm is None

@@ -30,10 +30,13 @@ FLAGS = {
     | {"--device", "--strict", "--dry-run", "--json"}
     | {"--workers", "--scheduler", "--part", "--repair"},
     ("lift",): COMMON | PICK | {"--lifter", "--device", "--dry-run", "--json"},
+    ("predict",): COMMON
+    | {"--run", "--out", "--boxes", "--intrinsics", "--device", "--rerun", "--json"},
     ("evaluate",): COMMON | {"--store", "--json"},
     ("compare",): COMMON | {"--csv", "--json"},
     ("export",): {"--help", "--out", "--format", "--batch", "--maps", "--json"},
     ("report",): COMMON | {"--out", "--control", "--store", "--json"},
+    ("robustness",): COMMON | {"--out", "--rows", "--device", "--dry-run", "--json"},
     ("list-runs",): COMMON | {"--where", "--sort", "--json"},
     ("cache", "list"): COMMON | {"--json"},
     ("cache", "info"): COMMON | PICK | {"--json"},

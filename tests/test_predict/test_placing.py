@@ -19,9 +19,7 @@ def seen_people(distortion: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, 
     rng = np.random.default_rng(0)
     joints = rng.normal(scale=300.0, size=(6, SKELETON.num_joints, 3))
     joints -= joints[:, SKELETON.root, None]
-    roots = np.stack(
-        [rng.uniform(-800, 800, 6), rng.uniform(-400, 400, 6), rng.uniform(3e3, 6e3, 6)]
-    )
+    roots = rng.uniform((-800, -400, 3000), (800, 400, 6000), size=(6, 3))
     fx, fy, cx, cy = INTRINSICS
     K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
     points, zero = (joints + roots[:, None]).reshape(-1, 3), np.zeros(3)
