@@ -24,10 +24,13 @@ from pipeline.runs import (
 )
 from stages.extract.datasets import Dataset, DatasetError, FrameError
 from stages.lift import EvaluateConfig, Evaluation, TrainProgress, evaluate_run, train
+from stages.lift.calibration_figure import plot_calibration
 from stages.lift.feed.samples import store_name
 from stages.lift.figures import plot_frames
 from stages.lift.processes.world import ALONE, World
 from stages.lift.progress import Report
+
+_PICTURES = ("frames", "calibration")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ def lift(
     evaluations = evaluate_run(run_dir, reader, config.evaluate)
     evaluated = time.perf_counter()
     pictures = draw_frames(evaluations, reader, dataset, run_dir) if dataset else ()
+    pictures += draw_calibration(evaluations, run_dir)
     seconds = {"train": trained - start, "evaluate": evaluated - trained}
     finished = {"finished": datetime.now(UTC).isoformat(timespec="seconds")}
     write_json(run_dir / PROVENANCE_FILE, provenance(seconds) | finished)
@@ -145,7 +149,9 @@ def finished_run(config: RunConfig, run_dir: Path, reader: CacheReader) -> Lifte
         seconds_train=0.0,
         seconds_evaluate=0.0,
         feeding="",
-        pictures=tuple(sorted(run_dir.glob("frames-*.png"))),
+        pictures=tuple(
+            file for kind in _PICTURES for file in sorted(run_dir.glob(f"{kind}-*.png"))
+        ),
     )
 
 
@@ -171,6 +177,22 @@ def draw_frames(
             plot_frames(evaluation, reader, dataset.load_image, path)
         except (DatasetError, FrameError):
             continue
+        files.append(path)
+    return tuple(files)
+
+
+def draw_calibration(evaluations: Mapping[str, Evaluation], run_dir: Path) -> tuple[Path, ...]:
+    """Draw of every split whether the predicted scales hold; return the files.
+
+    Nothing is drawn of a lifter without scales.
+    """
+    files = []
+    for split, evaluation in evaluations.items():
+        uncertainty = evaluation.metrics.get("uncertainty")
+        if uncertainty is None:
+            continue
+        path = run_dir / f"calibration-{split}.png"
+        plot_calibration(uncertainty, path, title=f"{split}: predicted scales against errors")
         files.append(path)
     return tuple(files)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from pipeline.doctor import Finding
+from pipeline.table_style import new_table
 
 if TYPE_CHECKING:
     from stages.lift.fit.optimizer import ParameterGroup
@@ -17,7 +18,7 @@ _STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
 
 def doctor_table(findings: Sequence[Finding]) -> Table:
     """Return one line per finding; lines to be mended are red."""
-    table = Table("check", "", "value", title="posecache doctor", title_justify="left")
+    table = new_table("check", "", "value", title="posecache doctor")
     for finding in findings:
         table.add_row(finding.name, finding.level, finding.value, style=_STYLES[finding.level])
     return table
@@ -44,26 +45,27 @@ _METRIC_NAMES = ("MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "PCK", "AUC")
 def split_table(metrics: Mapping[str, Any]) -> Table:
     """Return the means of every split over frames and over actions; mm, and % for PCK and AUC.
 
-    Below those of the epoch that was kept are those of the last epoch, where it is another.
+    Below those of the epoch that was kept are those before its refinement, if it was refined, and
+    those of the last epoch, where it is another.
     """
     last = metrics.get("last")
     if last and last["epoch"] == metrics["epoch"]:
         last = None
-    table = Table(
+    table = new_table(
+        "split",
+        "mean over",
+        numbers=("frames", *_METRIC_NAMES),
         title=f"{sources_text(metrics)}, epoch {metrics['epoch']}",
-        title_justify="left",
-        caption="\n".join(metrics.get("notes", ())) or None,
-        caption_justify="left",
+        notes="\n".join(metrics.get("notes", ())),
     )
-    table.add_column("split")
-    table.add_column("mean over")
-    table.add_column("frames", justify="right")
-    for name in _METRIC_NAMES:
-        table.add_column(name, justify="right")
     for split, found in metrics["splits"].items():
         frames = f"{found['num_frames']:,}"
         table.add_row(split, "frames", frames, *_metric_cells(found["frame_wise"]))
         table.add_row("", "actions", "", *_metric_cells(found["action_wise"]))
+        if "before_refinement" in found:
+            for name, over in (("frame_wise", "frames"), ("action_wise", "actions")):
+                cells = _metric_cells(found["before_refinement"][name])
+                table.add_row("", f"{over}, before refinement", "", *cells)
         if last:
             for name, over in (("frame_wise", "frames"), ("action_wise", "actions")):
                 label = f"{over}, last epoch ({last['epoch']})"
@@ -113,11 +115,7 @@ def held_out_tables(metrics: Mapping[str, Any]) -> list[Table]:
 
 
 def _group_table(groups: Mapping[str, Mapping[str, Any]], title: str, of: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(of)
-    table.add_column("frames", justify="right")
-    for name in _METRIC_NAMES:
-        table.add_column(name, justify="right")
+    table = new_table(of, numbers=("frames", *_METRIC_NAMES), title=title)
     for group, found in groups.items():
         table.add_row(group, f"{found['num_frames']:,}", *_metric_cells(found))
     return table
@@ -126,9 +124,7 @@ def _group_table(groups: Mapping[str, Mapping[str, Any]], title: str, of: str) -
 def joint_table(metrics: Mapping[str, Any]) -> Table:
     """Return MPJPE in mm by joint and split."""
     splits = metrics["splits"]
-    table = Table("joint", title="MPJPE by joint", title_justify="left")
-    for split in splits:
-        table.add_column(split, justify="right")
+    table = new_table("joint", numbers=tuple(splits), title="MPJPE by joint")
     for joint in next(iter(splits.values()))["per_joint"]:
         table.add_row(joint, *(f"{found['per_joint'][joint]:.1f}" for found in splits.values()))
     return table
@@ -147,9 +143,11 @@ def _metric_cells(found: Mapping[str, Any]) -> list[str]:
 
 def detector_error_table(groups: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the 2D error of a detector by group of rows."""
-    table = Table("rows of", title="2D error of the detector", title_justify="left")
-    for name in ("rows", "mean px", "median px", "mean crop px", "median crop px", "PCK@0.05"):
-        table.add_column(name, justify="right")
+    table = new_table(
+        "rows of",
+        numbers=("rows", "mean px", "median px", "mean crop px", "median crop px", "PCK@0.05"),
+        title="2D error of the detector",
+    )
     for name, found in groups.items():
         table.add_row(
             name,

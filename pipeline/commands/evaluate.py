@@ -9,7 +9,7 @@ from pipeline.config import RunConfig
 from pipeline.console import console, print_json
 from pipeline.datasets import dataset_of
 from pipeline.errors import PipelineError
-from pipeline.lifting import draw_frames
+from pipeline.lifting import draw_calibration, draw_frames
 from pipeline.run_index import write_index
 from pipeline.runs import CONFIG_FILE, METRICS_FILE, find_run, read_json
 from pipeline.settings import assign, parse_set, validate
@@ -46,6 +46,7 @@ def run_evaluate(
         pictures: tuple[Path, ...] = ()
     else:
         pictures = draw_frames(evaluations, reader, dataset, run_dir)
+    pictures += draw_calibration(evaluations, run_dir)
     if run_dir.resolve().is_relative_to(runs_root.resolve()):
         write_index(runs_root)
     metrics = read_json(run_dir / METRICS_FILE)

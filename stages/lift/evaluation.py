@@ -11,15 +11,23 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cache import CacheReader
+from stages.lift.calibration import calibration
 from stages.lift.config import DataConfig, EvaluateConfig
 from stages.lift.devices import torch_settings, use_device
 from stages.lift.errors import EmptySplit, NotFiniteLoss
 from stages.lift.feed.batches import LiftData
 from stages.lift.feed.residency import Placement, place_maps
-from stages.lift.feed.samples import METRES_PER_MM, splits_of
+from stages.lift.feed.samples import METRES_PER_MM, Samples, splits_of
 from stages.lift.feed.windows import Windowing
-from stages.lift.predictions import predict_mm
-from stages.lift.scores import mean_of_groups, score_frames, summarise, summarise_groups
+from stages.lift.predictions import Predictions, predict
+from stages.lift.refined_evaluation import refine_split, refinement_metrics
+from stages.lift.scores import (
+    FrameScores,
+    mean_of_groups,
+    score_frames,
+    summarise,
+    summarise_groups,
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,8 @@ class Evaluation:
     frame_mpjpe_mm: NDArray[np.float64]  # [n]
     metrics: dict[str, Any]  # plain containers; see `evaluate`
     maps: str  # where they were read from, how large and why
+    scale_mm: NDArray[np.float64] | None = None  # [n, J] as predicted; None: not by this lifter
+    root_mm: NDArray[np.float64] | None = None  # [n, 3] of refined poses, NaN: left as predicted
 
 
 def evaluate(
@@ -52,7 +62,10 @@ def evaluate(
     The metrics: `frame_wise` (every frame counts once), `action_wise` (unweighted mean over the
     actions, as in the papers), `per_action`, `per_subject` (of MPI-INF-3DHP's test set: sequence),
     `per_joint` (MPJPE), `per_clip`, and the counts of frames left out by reason. MPJVE compares
-    what `config.velocity` says.
+    what `config.velocity` says. Of a lifter with scales also `uncertainty`, which `calibration`
+    describes, of all joints but the root. With `config.refine` all these are of refined poses,
+    except `uncertainty`; `before_refinement` has the first two means of the predictions, and
+    `refinement` what `refinement_metrics` says.
 
     Raises `EmptySplit` if the split has no usable row, `NotFiniteLoss` for a prediction that is
     not finite, `DoesNotFit` if `config.residency` names a memory that is too small.
@@ -95,7 +108,7 @@ def evaluate_models(
     evaluations = []
     for model in models:
         with torch_settings(config.threads):
-            predicted_mm = predict_mm(
+            predicted = predict(
                 model.to(device),
                 lift_data,
                 batch_size=config.batch_size,
@@ -103,18 +116,19 @@ def evaluate_models(
                 device=device,
                 feed=config,
             )
-        evaluations.append(_score(predicted_mm, lift_data, config, data, placement))
+        evaluations.append(_score(predicted, lift_data, config, data, placement))
     return evaluations
 
 
 def _score(
-    predicted_mm: NDArray[np.float64],  # [n, J, 3]
+    predicted: Predictions,
     lift_data: LiftData,
     config: EvaluateConfig,
     data: DataConfig,
     placement: Placement,
 ) -> Evaluation:
     samples, reader = lift_data.samples, lift_data.reader
+    predicted_mm, scale_mm, root_mm = predicted.joints_mm, predicted.scale_mm, None
     true_mm = samples.target_m[0].astype(np.float64) / METRES_PER_MM
     if config.zero_root:
         predicted_mm[:, reader.label_skeleton.root] = 0.0
@@ -124,16 +138,23 @@ def _score(
             f"The predictions of {len(bad)} rows of {samples.split!r} are not finite (first store"
             f" rows: {bad[:5].tolist()}). 'posecache cache verify' checks the maps."
         )
-    scores = score_frames(
-        predicted_mm,
-        true_mm,
-        follows=follows_previous(
-            samples.rows, samples.clips, reader.index("frame").codes[samples.rows]
-        ),
-        pck_threshold_mm=config.pck_threshold_mm,
-        skeleton=reader.label_skeleton.name,
-        velocity=config.velocity,
-    )
+    scores = _frame_scores(predicted_mm, true_mm, lift_data, config)
+    more: dict[str, Any] = {}
+    if scale_mm is not None:
+        # The root is where it is by definition: it would only make the rest look well known.
+        others = np.arange(reader.label_skeleton.num_joints) != reader.label_skeleton.root
+        more["uncertainty"] = calibration(scores.joint_mm[:, others], scale_mm[:, others])
+    if config.refine != "none":
+        refined = refine_split(
+            predicted_mm, scale_mm, reader, samples, config, keypoint_source=data.keypoint_source
+        )
+        more["before_refinement"] = _means(scores, reader, samples)
+        more["refinement"] = refinement_metrics(
+            refined,
+            reader.labels("joints_3d_mm")[samples.rows, reader.label_skeleton.root].astype(float),
+        )
+        predicted_mm, root_mm = refined.joints_mm, refined.root_mm
+        scores = _frame_scores(predicted_mm, true_mm, lift_data, config)
     per_action, per_subject, per_clip = (
         summarise_groups(scores, _words(reader, name, samples.rows))
         for name in ("action", "subject", "clip")
@@ -142,8 +163,7 @@ def _score(
         "num_frames": len(samples),
         "num_clips": len(per_clip),
         "dropped_rows": dict(samples.dropped),
-        "frame_wise": summarise(scores, np.arange(len(samples))),
-        "action_wise": mean_of_groups(per_action),
+        **_means(scores, reader, samples),
         "per_action": per_action,
         "per_subject": per_subject,
         "per_joint": {
@@ -153,6 +173,7 @@ def _score(
             )
         },
         "per_clip": per_clip,
+        **more,
     }
     return Evaluation(
         split=samples.split,
@@ -164,7 +185,36 @@ def _score(
         frame_mpjpe_mm=scores.joint_mm.mean(-1),
         metrics=metrics,
         maps=placement.line(),
+        scale_mm=scale_mm,
+        root_mm=root_mm,
     )
+
+
+def _frame_scores(
+    predicted_mm: NDArray[np.float64],  # [n, J, 3]
+    true_mm: NDArray[np.float64],  # [n, J, 3]
+    lift_data: LiftData,
+    config: EvaluateConfig,
+) -> FrameScores:
+    samples, reader = lift_data.samples, lift_data.reader
+    return score_frames(
+        predicted_mm,
+        true_mm,
+        follows=follows_previous(
+            samples.rows, samples.clips, reader.index("frame").codes[samples.rows]
+        ),
+        pck_threshold_mm=config.pck_threshold_mm,
+        skeleton=reader.label_skeleton.name,
+        velocity=config.velocity,
+    )
+
+
+def _means(scores: FrameScores, reader: CacheReader, samples: Samples) -> dict[str, Any]:
+    per_action = summarise_groups(scores, _words(reader, "action", samples.rows))
+    return {
+        "frame_wise": summarise(scores, np.arange(len(samples))),
+        "action_wise": mean_of_groups(per_action),
+    }
 
 
 def evaluation_splits(reader: CacheReader, data: DataConfig) -> tuple[str, ...]:

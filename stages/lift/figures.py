@@ -64,7 +64,7 @@ def plot_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: Path
     rates.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     for axes in (errors, rates):
         axes.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_frames(
@@ -108,7 +108,7 @@ def plot_frames(
             _draw_pose(axes, pose_mm, skeleton)
             _frame_pose(axes, reach_mm)
             axes.set_title(title, fontsize="small")
-    _save(figure, path)
+    save_figure(figure, path)
     best, median, worst = (int(evaluation.rows[sample]) for sample in chosen.values())
     return best, median, worst
 
@@ -183,7 +183,8 @@ def _frame_pose(axes: Any, reach_mm: float) -> None:
     axes.tick_params(labelsize="xx-small", pad=-2)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, whole or not at all."""
     # Without pyplot there is no global state and no display is looked for.
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=_DPI)

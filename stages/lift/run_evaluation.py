@@ -13,6 +13,7 @@ from stages.lift.evaluation import Evaluation, evaluate_models, evaluation_split
 from stages.lift.feed.levels import sampling_backend
 from stages.lift.feed.samples import store_name
 from stages.lift.feed.windows import windowing_of
+from stages.lift.refined_evaluation import refinement_notes
 from stages.lift.runs.checkpoints import LoadedRun, load_run
 from stages.lift.runs.rundir import METRICS_FILE, write_json
 from stages.lift.sources import selection_notes, sources_of
@@ -59,7 +60,12 @@ def evaluate_run(
         if progress:
             progress(evaluations[split])
     sources = sources_of(reader, data.keypoint_source, data.context if run.level_names else None)
-    notes = [*selection_notes(run.config), *sources.pop("notes"), *_velocity_notes(config)]
+    notes = [
+        *selection_notes(run.config),
+        *refinement_notes(config),
+        *sources.pop("notes"),
+        *_velocity_notes(config),
+    ]
     write_json(
         run.run_dir / METRICS_FILE,
         {
