@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.run_comparison import METRICS
+from pipeline.table_style import new_table
 
 _NAMES = ("MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "PCK", "AUC")
 
@@ -23,12 +24,12 @@ def runs_table(result: Mapping[str, Any]) -> Table:
     """Return one line per run: its letter, what it reads, and which epoch was kept."""
     named = list(zip(letters(len(result["runs"])), result["runs"], strict=True))
     notes = dict.fromkeys(f"{letter}: {note}" for letter, run in named for note in run["notes"])
-    table = Table(title="runs", title_justify="left", caption_justify="left")
-    table.caption = "\n".join(notes) or None
-    for name in ("", "run", "lifter", "keypoints", "features", "boxes", "context"):
-        table.add_column(name)
-    for name in ("seed", "epoch", "last epoch", "parameters"):
-        table.add_column(name, justify="right")
+    table = new_table(
+        *("", "run", "lifter", "keypoints", "features", "boxes", "context"),
+        numbers=("seed", "epoch", "last epoch", "parameters"),
+        title="runs",
+        notes="\n".join(notes),
+    )
     for letter, run in named:
         table.add_row(
             letter,
@@ -51,16 +52,13 @@ def change_table(result: Mapping[str, Any], split: str) -> Table:
 
     Green and red lines are those whose interval of the change of MPJPE leaves out zero.
     """
-    table = Table(
+    table = new_table(
+        "run",
+        "mean over",
+        numbers=(*_NAMES, "interval"),
         title=f"{split}, in brackets the change against A",
-        title_justify="left",
-        caption="interval: 95 %, of the change of MPJPE over frames, by bootstrap over clips",
-        caption_justify="left",
+        notes="interval: 95 %, of the change of MPJPE over frames, by bootstrap over clips",
     )
-    table.add_column("run")
-    table.add_column("mean over")
-    for name in (*_NAMES, "interval"):
-        table.add_column(name, justify="right")
     changes = {other["run"]: other["splits"].get(split) for other in result["others"]}
     for letter, run in zip(letters(len(result["runs"])), result["runs"], strict=True):
         if split not in run["splits"]:
@@ -82,9 +80,7 @@ def change_table(result: Mapping[str, Any], split: str) -> Table:
 
 def settings_table(settings: Mapping[str, Sequence[Any]], count: int) -> Table:
     """Return the settings in which the runs differ, a column for each run."""
-    table = Table("setting", title="settings that differ", title_justify="left")
-    for letter in letters(count):
-        table.add_column(letter)
+    table = new_table("setting", *letters(count), title="settings that differ")
     for key, values in settings.items():
         table.add_row(key, *("-" if value is None else str(value) for value in values))
     return table

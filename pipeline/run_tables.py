@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.run_settings import told_apart
+from pipeline.table_style import new_table
 
 _COLUMNS = {
     "name": "run",
@@ -55,8 +56,8 @@ def index_table(entries: Sequence[Mapping[str, Any]]) -> Table:
     for entry in entries:
         if entry["notes"]:
             notes.setdefault(str(entry["notes"]), []).append(str(entry["name"]))
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    table.caption = "\n".join(f"{', '.join(names)}: {note}" for note, names in notes.items())
+    said = "\n".join(f"{', '.join(names)}: {note}" for note, names in notes.items())
+    table = new_table(title=title, notes=said)
     hidden = {*shared, *(["store"] if all(map(_names_its_store, entries)) else [])}
     if not any(entry["settings"] for entry in entries):
         hidden.add("settings")

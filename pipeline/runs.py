@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, UnwritableTarget
+from pipeline.settings import did_you_mean
 
 METRICS_FILE = "metrics.json"
 PROVENANCE_FILE = "provenance.json"
@@ -157,8 +158,10 @@ def find_run(run: Path | None, runs_root: Path) -> Path:
     for candidate in (run, runs_root / run):
         if candidate.is_dir():
             return candidate
-    known = ", ".join(path.name for path in finished_runs(runs_root)[-5:]) or "none"
+    names = [str(path.relative_to(runs_root)) for path in finished_runs(runs_root)]
+    near = did_you_mean(run.name, names)
+    known = ", ".join(names[-5:]) or "none"
     raise PipelineError(
-        f"{run}: there is no such run. Finished runs in {runs_root}: {known}. "
+        f"{run}: there is no such run{near} Finished runs in {runs_root}: {known}. "
         "Name one of them, or train one: posecache lift."
     )

@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from pipeline.table_style import new_table
+
 _ARRAY_COLUMNS = ("shape", "dtype", "chunk", "read at once", "codec", "size", "done")
 _SECTION_NAMES = {"label_skeleton": "labels", "plan_hash": "row plan", "spec": "layout"}
 
@@ -23,9 +25,9 @@ def size_text(size_bytes: float) -> str:
 
 def stores_table(stores: Sequence[Mapping[str, Any]]) -> Table:
     """Return one line per store; those that cannot be read are red and say why."""
-    table = Table("store", "views", "dtype", "codec")
-    for name in ("rows", "done", "size"):
-        table.add_column(name, justify="right")
+    table = new_table(
+        "store", "views", "dtype", "codec", numbers=("rows", "done", "size"), title="stores"
+    )
     table.add_column("")
     for store in stores:
         if store["problem"]:
@@ -102,7 +104,7 @@ def verify_report(report: Mapping[str, Any]) -> Group:
     what = " (quick: of the maps, only the indexes were read)" if report["quick"] else ""
     counts = f"{report['num_rows']:,} rows, {report['num_chunks']} chunks"
     parts: list[Any] = [f"{report['path']}: {verdict}; {counts}{what}"]
-    table = Table("chunk", "array", "rows", "reason")
+    table = new_table("chunk", "array", "rows", "reason", title="problems")
     for problem in report["problems"]:
         chunk = "-" if problem["chunk"] is None else str(problem["chunk"])
         first, last = problem["rows"]
@@ -161,7 +163,7 @@ def share_text(done: int, of: int) -> str:
 
 
 def _keys_table(keys: Sequence[Mapping[str, str]]) -> Table:
-    table = Table("section", "key", "A", "B", title="what differs", title_justify="left")
+    table = new_table("section", "key", "A", "B", title="what differs")
     last = None
     for each in keys:
         section = _SECTION_NAMES.get(each["section"], each["section"].replace("_", " "))
@@ -172,9 +174,7 @@ def _keys_table(keys: Sequence[Mapping[str, str]]) -> Table:
 
 
 def _values_table(values: Mapping[str, Mapping[str, Any]], num_rows: int) -> Table:
-    table = Table("array", title="numbers that differ", title_justify="left")
-    table.add_column("largest difference", justify="right")
-    table.add_column("rows", justify="right")
+    table = new_table("array", numbers=("largest difference", "rows"), title="numbers that differ")
     for name, found in values.items():
         largest = "not finite" if found["max_abs"] is None else f"{found['max_abs']:.4g}"
         table.add_row(name, largest, f"{found['num_rows']:,} of {num_rows:,}")
@@ -182,9 +182,11 @@ def _values_table(values: Mapping[str, Mapping[str, Any]], num_rows: int) -> Tab
 
 
 def _errors_table(errors: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table("level", title="what was lost", title_justify="left")
-    for name in ("largest error", "RMSE", "relative RMSE", "SQNR", "worst channel"):
-        table.add_column(name, justify="right")
+    table = new_table(
+        "level",
+        numbers=("largest error", "RMSE", "relative RMSE", "SQNR", "worst channel"),
+        title="what was lost",
+    )
     for level, error in errors.items():
         sqnr = "exact" if error["sqnr_db"] is None else f"{error['sqnr_db']:.1f} dB"
         worst = f"{error['worst_channel']}: {100 * error['worst_relative_rms']:.2f} %"

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipeline.ablation.published_numbers import LABEL, published_numbers
 from pipeline.ablation.result import MEANS
+from pipeline.table_style import new_table
 from pipeline.tables import spread
 
 METRIC_NAMES = {
@@ -34,21 +35,18 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
     rows = result["rows"]
     differing = [key for key in _INPUTS if len({row[key] for row in rows}) > 1]
     has_papers = any(row["published"] for row in rows)
-    table = Table(
+    errors = [
+        f"{METRIC_NAMES[metric]}\n{split}"
+        for metric in result["columns"]
+        for split in result["splits"]
+    ]
+    table = new_table(
+        "row",
+        *(_INPUTS[key] for key in differing),
+        numbers=(*errors, "parameters", "train\ns", "wait\n%"),
         title=_title(result),
-        title_justify="left",
-        caption="\n".join(_captions(result, differing)),
-        caption_justify="left",
+        notes="\n".join(_captions(result, differing)),
     )
-    table.add_column("row", overflow="fold")
-    for key in differing:
-        table.add_column(_INPUTS[key], overflow="fold")
-    for metric in result["columns"]:
-        for split in result["splits"]:
-            table.add_column(f"{METRIC_NAMES[metric]}\n{split}", justify="right", overflow="fold")
-    table.add_column("parameters", justify="right")
-    table.add_column("train\ns", justify="right")
-    table.add_column("wait\n%", justify="right")
     if has_papers:
         table.add_column(LABEL.replace(", ", ",\n"), justify="right", style="dim")
     for row in rows:
@@ -70,13 +68,11 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
 
 def difference_table(result: Mapping[str, Any]) -> Table:
     """Return the per-clip differences of a comparison with their bootstrap intervals."""
-    table = Table(
+    table = new_table(
         "difference of MPJPE per clip",
+        numbers=result["splits"],
         title="negative: the first is better; 95 % intervals by bootstrap over clips and seeds",
-        title_justify="left",
     )
-    for split in result["splits"]:
-        table.add_column(split, justify="right")
     for difference in result["differences"]:
         cells = []
         for split in result["splits"]:
@@ -93,14 +89,11 @@ def difference_table(result: Mapping[str, Any]) -> Table:
 def tuning_table(result: Mapping[str, Any]) -> Table:
     """Return the validation MPJPE of every row with every learning rate that was tried."""
     rates = [one["lr"] for one in result["rows"][0]["tuning"]]
-    table = Table(
+    table = new_table(
         "row",
+        numbers=(*(f"{rate:g}" for rate in rates), "taken"),
         title="validation MPJPE in mm by learning rate, first seed; each row takes its best",
-        title_justify="left",
     )
-    for rate in rates:
-        table.add_column(f"{rate:g}", justify="right")
-    table.add_column("taken", justify="right")
     for row in result["rows"]:
         errors = [one["validation_mpjpe_mm"] for one in row["tuning"]]
         cells = ["failed" if error is None else f"{error:.1f}" for error in errors]

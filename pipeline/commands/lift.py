@@ -11,8 +11,10 @@ from lifter.registry import LIFTERS
 from pipeline.config import load_config
 from pipeline.console import Meter, console, print_json
 from pipeline.datasets import dataset_of
+from pipeline.errors import ConfigError
 from pipeline.extraction import complete_store, ensure_store
 from pipeline.lifting import LiftedRun, help_lift, lift, run_directory
+from pipeline.settings import did_you_mean
 from pipeline.tables import groups_text, held_out_tables, split_table
 from stages.lift import TrainProgress, planned_groups
 from stages.lift.processes.distributed import open_world
@@ -60,6 +62,7 @@ def _lift(
     config = load_config(
         preset, dataset=dataset, detector=detector, lifter=lifter, device=device, sets=sets
     )
+    _refuse_unknown_lifter(config.lifter.name)
     screen = console(quiet=as_json or not world.leads)
     if world.size > 1:
         # Processes that all extracted one store would be in each other's way.
@@ -116,6 +119,15 @@ def _lift(
     screen.print(f"run: {run.run_dir}", soft_wrap=True)
     for picture in run.pictures:
         screen.print(f"picture: {picture}", soft_wrap=True)
+
+
+def _refuse_unknown_lifter(name: str) -> None:
+    # Before the extraction, which may take hours, and not only when the lifter is built.
+    if name not in LIFTERS:
+        raise ConfigError(
+            f"lifter.name: there is no lifter {name!r}{did_you_mean(name, tuple(LIFTERS))} "
+            f"Lifters: {', '.join(LIFTERS)}."
+        )
 
 
 def _as_json(run: LiftedRun) -> dict[str, Any]:
