@@ -18,10 +18,11 @@ from stages.lift.figures import bones
 
 Picture = NDArray[np.uint8]  # [H, W, 3] RGB
 _DPI = 100
-_REACH_MM = 1100.0
+_REACH_MM = 800.0
+"""A person alone is shown as large as this lets it be, whatever its pose."""
 _APART_MM = 1300.0
 """Distance at which persons stand side by side where nothing says where they are."""
-_ZOOM = 1.5
+_ZOOM = 1.25
 _WARNING = (190, 20, 20)
 
 
@@ -128,6 +129,7 @@ class Space:
         axes.set_zlim(-floor_mm, height_mm - floor_mm)
         # The diagonal of the grid turns through the view.
         axes.set_box_aspect((2 * reach_mm, 2 * reach_mm, height_mm), zoom=_ZOOM)
+        axes.set_proj_type("ortho")  # as large in front as behind
         axes.set_axis_off()
         ticks = np.linspace(-reach_mm, reach_mm, 7)
         for tick in ticks:

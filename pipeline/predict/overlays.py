@@ -101,8 +101,9 @@ class _Painter:
         poses = self._poses
         frames = [rows[poses.frames[rows] == frame] for frame in np.unique(poses.frames[rows])]
         everybody = [self._people(members) for members in frames]
+        height = self._config.overlay_height
         bodies = [person.joints_mm for people in everybody for person in people]
-        space = Space(poses.skeleton, bodies, size=self._config.overlay_height)
+        space = Space(poses.skeleton, bodies, size=height)
         size: tuple[int, int] | None = None
         for members, people in zip(frames, everybody, strict=True):
             shown = self._picture(int(members[0]), people, size)
@@ -113,6 +114,7 @@ class _Painter:
                 views = [space.draw(shown_mm, azimuth=angle)]
             else:
                 size = None
+                space = Space(poses.skeleton, shown_mm, size=height)
                 views = [space.draw(shown_mm, azimuth=azimuth) for azimuth in (0.0, 70.0)]
             whole = np.concatenate([shown, *views], axis=1)
             yield whole if self._banner is None else write_banner(whole, self._banner)
