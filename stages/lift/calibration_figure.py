@@ -15,7 +15,7 @@ _OURS, _PERFECT = "#1f78b4", "#9a9a9a"
 
 def plot_calibration(uncertainty: Mapping[str, Any], path: Path, *, title: str) -> None:
     """Writes predicted against observed errors and the coverage, as `calibration` returns them."""
-    figure = Figure(figsize=(9.0, 4.6), layout="constrained")
+    figure = Figure(figsize=(9.0, 4.9), layout="constrained")
     figure.suptitle(title)
     errors, coverage = figure.subplots(1, 2)
     predicted = [each["predicted_mm"] for each in uncertainty["bins"]]
@@ -41,10 +41,8 @@ def plot_calibration(uncertainty: Mapping[str, Any], path: Path, *, title: str) 
     coverage.set_ylabel("joints that are [%]")
     coverage.set_xlim(0, 100)
     coverage.set_ylim(0, 100)
-    factor = uncertainty["best_factor"]
     coverage.set_title(
-        f"too {'sure' if factor > 1 else 'unsure'}: best scales are {factor:.2f} times these",
-        fontsize="medium",
+        f"best scales: {uncertainty['best_factor']:.2f} times these", fontsize="medium"
     )
     for axes in (errors, coverage):
         axes.set_aspect("equal")

@@ -118,7 +118,7 @@ class TrainConfig(FeedConfig, frozen=True):
 class RefinementConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
     """How far each term of the refinement may be off; see `stages.lift.refinement`."""
 
-    keypoint_sigma: Positive = 0.01
+    keypoint_sigma: Positive = 0.03
     """Of keypoints, in diagonals of the box around the person's keypoints."""
     bone_sigma_mm: Positive = 20.0
     """Of the lengths of bones."""

@@ -9,6 +9,7 @@ from stages.lift.refinement import Refined, Terms, bone_lengths_mm, median_lengt
 from tests.test_lift.cameras_by_hand import H36M17, Floats, camera, keypoints, people
 
 PARENTS = H36M17.parents
+SHARP = RefinementConfig(keypoint_sigma=0.01)  # the keypoints here are better than a detector's
 
 
 def lens(num_frames: int, **options: float) -> Intrinsics:
@@ -45,6 +46,7 @@ def test_a_noisy_prediction_comes_nearer_to_the_truth(is_root_known: bool) -> No
         parents=PARENTS,
         lengths_mm=bone_lengths_mm(joints, PARENTS),
         root_mm=roots if is_root_known else None,
+        config=SHARP,
     )
     assert found.converged.mean() > 0.95
     assert error_mm(found.joints_mm, joints) < 0.8 * error_mm(before, joints)
@@ -57,7 +59,8 @@ def test_a_noisy_prediction_comes_nearer_to_the_truth(is_root_known: bool) -> No
 def test_a_planted_fault_is_not_refined_away(fault: str) -> None:
     joints, roots = people(40)
     before, seen = predicted(joints), keypoints(joints + roots[:, None], camera())
-    options = {"parents": PARENTS, "lengths_mm": bone_lengths_mm(joints, PARENTS), "root_mm": roots}
+    lengths = bone_lengths_mm(joints, PARENTS)
+    options = {"parents": PARENTS, "lengths_mm": lengths, "root_mm": roots, "config": SHARP}
     right = refine(before, seen, lens(40), **options)  # type: ignore[arg-type]
     wrong_lens = lens(40, focal_px=1.25 * 1145) if fault == "focal" else lens(40)
     wrong_seen = seen[..., [1, 0, 2]] if fault == "axes" else seen
@@ -84,7 +87,8 @@ def test_joints_that_are_sure_stay_and_those_that_are_not_move() -> None:
     scale[:, [3, 6, 13, 16]] = 60.0
     before = predicted(joints, sigma_mm=2.0 * scale[..., None])
     seen = keypoints(joints + roots[:, None], camera(), noise_px=2.0)
-    options = {"parents": PARENTS, "lengths_mm": bone_lengths_mm(joints, PARENTS)}
+    lengths = bone_lengths_mm(joints, PARENTS)
+    options = {"parents": PARENTS, "lengths_mm": lengths, "config": SHARP}
     told = refine(before, seen, lens(30), scale_mm=scale, **options)  # type: ignore[arg-type]
     untold = refine(before, seen, lens(30), **options)  # type: ignore[arg-type]
     assert error_mm(told.joints_mm, joints) < 0.9 * error_mm(untold.joints_mm, joints)
