@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -208,3 +209,25 @@ def test_what_is_built_is_still_a_lifter_of_its_kind() -> None:
     assert isinstance(model, LIFTERS["capf"])
     assert isinstance(model, ScaledLifter)
     assert model.name == "capf"
+
+
+@pytest.mark.parametrize("name", ["capf", "pandapose", "mixste"])
+def test_processes_that_train_together_need_not_search_for_gradients(
+    name: str, tmp_path: Path
+) -> None:
+    model, given = small(name, uncertainty=True).train(), inputs(name)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
+    )
+    try:
+        together = nn.parallel.DistributedDataParallel(model, find_unused_parameters=False)
+        for _ in range(2):  # the second step fails if the first left a gradient out
+            outputs = together(
+                given.keypoints_2d,
+                given.reference_points,
+                given.levels,
+                window_rows=given.window_rows,
+            )
+            model.loss(outputs, given.target_m, None).backward()
+    finally:
+        torch.distributed.destroy_process_group()
