@@ -70,7 +70,8 @@ class Folder(FiledDataset):
         if self._boxes is not None and not self._boxes.is_file():
             raise DatasetError(
                 f"{self._boxes}: there is no such box file. Correct dataset.options.boxes, a path "
-                "from dataset.root on or a whole one; 'posecache find-people' writes such files."
+                "from dataset.root on or a whole one (of predict: --boxes); 'posecache find-people' "
+                "writes such files."
             )
         self._min_score, self._split, self._skeleton = min_score, split, skeleton
         self._only, self._stride, self._limit = only, stride, limit

@@ -135,7 +135,8 @@ def _called(table: BoxTable, row: int) -> str:
 def _counted(source: Source) -> str:
     if source.pictures is None:
         return f"{source.name} ({source.num_frames} frames)"
-    return f"{source.num_frames} pictures, the first {source.pictures[0]}"
+    plural = "s" if source.num_frames > 1 else ""
+    return f"{source.num_frames} picture{plural}, the first {source.pictures[0]}"
 
 
 def _refuse_repeats(
