@@ -7,14 +7,21 @@ from typing import Annotated
 
 import typer
 
-from pipeline import options
+from pipeline import completion, options
+from pipeline.cli import panels
 from pipeline.cli.app import app
 
 
-@app.command()
+@app.command(
+    rich_help_panel=panels.SHOW,
+    epilog=panels.examples(
+        "posecache report runs/NAME", "posecache report runs/A runs/B --out comparison.html"
+    ),
+)
 def report(
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Run directories; the newest if none.")
+        list[Path] | None,
+        typer.Argument(help="Run directories; the newest if none.", autocompletion=completion.runs),
     ] = None,
     out: Annotated[
         Path | None,
@@ -28,10 +35,7 @@ def report(
     sets: options.Sets = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Write a page of a run for a browser: curves, tables, frames, 3D; of several, a comparison.
-
-    Example: posecache report runs/synthetic-hrnet-synthetic-capf-s0-...
-    """
+    """Write a page of a run for a browser: curves, tables, frames, 3D; of several, a comparison."""
     from pipeline.commands.report import run_report
 
     run_report(runs or (), out=out, control=control, store=store, sets=sets or (), as_json=as_json)

@@ -9,7 +9,7 @@ from pipeline.compare_tables import letters
 from pipeline.report import charts, facts, tables
 from pipeline.report.clips import chosen_clip, player_scene
 from pipeline.report.control import control_command
-from pipeline.report.evaluating import TOLERANCE_MM, ReportRun
+from pipeline.report.evaluating import TOLERANCE_MM, ReportRun, require_same_frames
 from pipeline.report.frames import ShownFrame, shown_frames
 from pipeline.report.pictures import Pictures
 from pipeline.report.sampling import sampling_section, why_no_sampling
@@ -30,22 +30,28 @@ def page_content(
         pictures: of the store of the first run.
 
     Raises:
-        NotComparable: the runs were evaluated on different frames.
+        NotComparable: the runs were evaluated on different clips.
+        PipelineError: they were evaluated on other rows, or on rows with other labels.
     """
     run = runs[0]
     several = len(runs) > 1
+    for each in _shared(runs, tuple(run.evaluations)):
+        require_same_frames(runs, each, all_of_them=True)
+    if control is not None:
+        require_same_frames([run, control], run.test_splits[0], all_of_them=False)
     comparison = compare_runs([each.run_dir for each in runs]) if several else None
     named = dict(zip(letters(len(runs)), runs, strict=True)) if several else {run.name: run}
     split = run.test_splits[0]
     frames: dict[str, list[ShownFrame]] = {}
     scenes: dict[str, Any] = {}
     for each in _shared(runs, run.test_splits):
-        frames[each], found = shown_frames(runs, each, pictures)
-        scenes |= found
+        frames[each], poses = shown_frames(runs, each, pictures)
+        scenes |= poses
     clip = _clip_part(runs, control, split, pictures)
     scenes["clip"] = clip.pop("scene")
     sampled = [frame for frame in frames[split] if frame.kind in _SAMPLED_KINDS]
     no_sampling = _no_sampling(runs)
+    said: dict[str, list[str]] = {}
     charted = {"curves": charts.curves(_histories(named)), "clip": clip.pop("chart")}
     for each in _shared(runs, tuple(run.evaluations)):
         charted[f"histogram-{each}"] = charts.histogram(named, each)
@@ -53,8 +59,10 @@ def page_content(
         if several:
             metrics = {letter: one.metrics for letter, one in named.items()}
             charted[f"changes-{each}"] = charts.clip_changes(metrics, each)
-        if bins := _calibration(named, each):
-            charted[f"calibration-{each}"] = charts.calibration(bins)
+        if found := _calibration(named, each):
+            charted[f"calibration-{each}"] = charts.calibration(found)
+            charted[f"coverage-{each}"] = charts.coverage(found)
+            said[each] = [facts.calibration_text(name, one) for name, one in found.items()]
     return {
         "title": f"{len(runs)} runs compared" if several else run.name,
         "several": several,
@@ -75,6 +83,7 @@ def page_content(
         "no_sampling": no_sampling,
         "reference_rule": run.loaded.description.lifter.reference_rule,
         "clip": clip,
+        "calibration": said,
         "charts": charted,
         "scenes": scenes,
     }
@@ -96,12 +105,12 @@ def _histories(named: Mapping[str, ReportRun]) -> dict[str, Sequence[Mapping[str
 
 
 def _calibration(named: Mapping[str, ReportRun], split: str) -> dict[str, Any]:
-    """Bins of predicted and observed error of the runs that have an uncertainty."""
+    """How predicted and observed errors agree, of the runs that have an uncertainty."""
     found = {}
     for name, run in named.items():
-        uncertainty = run.metrics["splits"][split].get("uncertainty") or {}
-        if uncertainty.get("bins"):
-            found[name] = uncertainty["bins"]
+        uncertainty = run.metrics["splits"][split].get("uncertainty")
+        if uncertainty:
+            found[name] = uncertainty
     return found
 
 
@@ -112,11 +121,11 @@ def _clip_part(
     if len(runs) > 1:
         shown, names, base = list(runs), letters(len(runs)), 0
     elif control is not None:
-        shown, names = [run, control], [run.metrics["lifter"], f"control: {control.name}"]
+        shown, names = [run, control], [run.metrics["lifter"], f"control {control.name}"]
         base = 1
     else:
         shown, names, base = [run], [run.metrics["lifter"]], None
-    clip = chosen_clip(shown, split, base=base)
+    clip = chosen_clip(shown, names, split, base=base)
     return {
         "split": split,
         "name": clip.name,

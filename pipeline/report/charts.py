@@ -60,38 +60,37 @@ def curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:
 
 
 def histogram(runs: Mapping[str, ReportRun], split: str) -> Chart:
-    """Return the distribution of the MPJPE of frames, bars of `_BIN_MM` or of a multiple of it."""
+    """Return the distribution of the MPJPE of frames; of several runs, its outlines.
+
+    Bars are `_BIN_MM` wide, or a multiple of it.
+    """
     errors = {name: run.evaluations[split].frame_mpjpe_mm for name, run in runs.items()}
     largest = max(float(values.max()) for values in errors.values())
     width = _BIN_MM * max(1, int(np.ceil(largest / _BIN_MM / _MOST_BINS)))
     edges = np.arange(0.0, largest + width, width)
-    bars = []
+    middles = (edges[:-1] + width / 2).tolist()
+    drawn = []
     for index, (name, values) in enumerate(errors.items()):
         counts, _ = np.histogram(values, bins=edges)
-        bars.append(
-            {
-                "type": "bar",
-                "name": name,
-                "x": (edges[:-1] + width / 2).tolist(),
-                "y": (100.0 * counts / len(values)).round(3).tolist(),
-                "customdata": counts.tolist(),
-                "width": width,
-                "marker": {"color": run_colour(index), "line": {"width": 0}},
-                "opacity": 0.5 if len(errors) > 1 else 0.65,
-                "hovertemplate": f"%{{x:.0f}} mm ± {width / 2:g}: %{{customdata}} frames"
-                " (%{y:.1f} %)<extra></extra>",
-            }
-        )
+        share = (100.0 * counts / len(values)).round(3).tolist()
+        shape: Chart
+        if len(errors) > 1:
+            shape = _line(middles, share, name, run_colour(index))
+            shape["line"] |= {"shape": "hvh"}
+        else:
+            marker = {"color": run_colour(index), "line": {"width": 0}}
+            shape = {"type": "bar", "name": name, "x": middles, "y": share, "width": width}
+            shape |= {"marker": marker, "opacity": 0.65}
+        hover = f"%{{x:.0f}} mm ± {width / 2:g}: %{{customdata}} frames (%{{y:.1f}} %)"
+        drawn.append(shape | {"customdata": counts.tolist(), "hovertemplate": hover})
     marks = [_mark(float(np.median(v)), run_colour(i)) for i, v in enumerate(errors.values())]
     layout = {
-        "barmode": "overlay",
-        "bargap": 0.02,
         "showlegend": len(errors) > 1,
         "xaxis": {"title": {"text": "MPJPE of a frame [mm]; dashed: median"}, "range": [0, None]},
-        "yaxis": {"title": {"text": "frames [%]"}},
+        "yaxis": {"title": {"text": "frames [%]"}, "rangemode": "tozero"},
         "shapes": marks,
     }
-    return {"data": bars, "layout": layout}
+    return {"data": drawn, "layout": layout}
 
 
 def pck_curve(runs: Mapping[str, ReportRun], split: str) -> Chart:
@@ -148,30 +147,51 @@ def clip_changes(metrics: Mapping[str, Mapping[str, Any]], split: str) -> Chart:
         for index, (name, values) in enumerate(changes.items(), 1)
     ]
     layout = {
-        "xaxis": {"title": {"text": "clips, in order of the first run's change"}},
+        "xaxis": {"title": {"text": "clips, in order of the first change"}},
         "yaxis": {"title": {"text": "change of a clip's MPJPE [mm]"}, "zeroline": True},
         "showlegend": True,
     }
     return {"data": dots, "layout": layout}
 
 
-def calibration(bins: Mapping[str, Sequence[Mapping[str, Any]]]) -> Chart:
-    """Return observed against predicted error; `bins` by run, as `metrics.json` has them."""
+def calibration(found: Mapping[str, Mapping[str, Any]]) -> Chart:
+    """Return observed against predicted error; `found` by run, as `metrics.json` has it."""
     lines = []
     largest = 0.0
-    for index, (name, found) in enumerate(bins.items()):
-        predicted = [float(one["predicted_mm"]) for one in found]
-        observed = [float(one["observed_mm"]) for one in found]
+    for index, (name, uncertainty) in enumerate(found.items()):
+        predicted = [float(one["predicted_mm"]) for one in uncertainty["bins"]]
+        observed = [float(one["observed_mm"]) for one in uncertainty["bins"]]
         largest = max(largest, *predicted, *observed)
         line = _line(predicted, observed, name, run_colour(index))
-        lines.append(line | {"mode": "lines+markers", "text": [one["count"] for one in found]})
-    diagonal = _line([0, largest], [0, largest], "perfect", "#999999", dash="dash")
+        hover = "predicted %{x:.1f} mm, observed %{y:.1f} mm, %{customdata} joints"
+        counts = [one["count"] for one in uncertainty["bins"]]
+        lines.append(line | {"mode": "lines+markers", "customdata": counts, "hovertemplate": hover})
     layout = {
         "xaxis": {"title": {"text": "predicted error [mm]"}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": "observed error [mm]"}, "rangemode": "tozero"},
         "showlegend": True,
     }
-    return {"data": [diagonal, *lines], "layout": layout}
+    return {"data": [_diagonal(largest), *lines], "layout": layout}
+
+
+def coverage(found: Mapping[str, Mapping[str, Any]]) -> Chart:
+    """Return which share of joints lies within the radius that should hold a share of them."""
+    lines = []
+    for index, (name, uncertainty) in enumerate(found.items()):
+        levels = [100.0 * one["level"] for one in uncertainty["coverage"]]
+        shares = [100.0 * one["observed"] for one in uncertainty["coverage"]]
+        line = _line(levels, shares, name, run_colour(index))
+        lines.append(line | {"mode": "lines+markers"})
+    layout = {
+        "xaxis": {"title": {"text": "joints that should lie within [%]"}, "range": [0, 100]},
+        "yaxis": {"title": {"text": "joints that do [%]"}, "range": [0, 100]},
+        "showlegend": True,
+    }
+    return {"data": [_diagonal(100.0), *lines], "layout": layout}
+
+
+def _diagonal(end: float) -> Chart:
+    return _line([0, end], [0, end], "perfect", "#999999", dash="dash")
 
 
 def _line(x: Sequence[Any], y: Sequence[Any], name: str, colour: str, dash: str = "solid") -> Chart:

@@ -30,11 +30,14 @@ class ShownClip:
     samples: tuple[NDArray[np.int64], ...]  # positions in the evaluation of every run, [n]
 
 
-def chosen_clip(runs: Sequence[ReportRun], split: str, *, base: int | None) -> ShownClip:
+def chosen_clip(
+    runs: Sequence[ReportRun], names: Sequence[str], split: str, *, base: int | None
+) -> ShownClip:
     """Return the clip in which a run gains most, in the mean over its frames.
 
     Args:
         runs: all that are shown; they were evaluated on `split`.
+        names: of the runs.
         split: its name.
         base: which of the runs the others are held against; the run that gains is the first of the
             others. None: there is one run, and a typical clip of it is returned.
@@ -60,7 +63,8 @@ def chosen_clip(runs: Sequence[ReportRun], split: str, *, base: int | None) -> S
         gains = means[base] - means[gaining]
         best = int(np.argmax(gains))
         why = (
-            f"Chosen because here the gain is largest of all {len(clips)} clips:"
+            f"Chosen because here the gain of {names[gaining]} over {names[base]} is largest of all"
+            f" {len(clips)} clips:"
             f" {gains[best]:.1f} mm ({means[base, best]:.1f} - {means[gaining, best]:.1f}); in the"
             f" mean over all frames of the split it is"
             f" {errors[base].mean() - errors[gaining].mean():.1f} mm, and the error falls in"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cache import CacheReader
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
@@ -112,6 +114,27 @@ def read_run(
         evaluate=config.evaluate,
         evaluations=_evaluate_again(loaded, reader, config.evaluate, chosen, progress),
     )
+
+
+def require_same_frames(runs: Sequence[ReportRun], split: str, *, all_of_them: bool) -> None:
+    """Raise PipelineError unless equal rows of a split are the same frames in all runs.
+
+    Args:
+        runs: evaluated on `split`.
+        split: its name.
+        all_of_them: none may have rows that another does not have.
+    """
+    first, *others = (run.evaluations[split] for run in runs)
+    for run, other in zip(runs[1:], others, strict=True):
+        rows, mine, theirs = np.intersect1d(first.rows, other.rows, return_indices=True)
+        fits = len(rows) > 0 and np.allclose(
+            first.true_mm[mine], other.true_mm[theirs], atol=TOLERANCE_MM
+        )
+        if not fits or (all_of_them and not np.array_equal(first.rows, other.rows)):
+            raise PipelineError(
+                f"{run.run_dir}: its rows of {split!r} are not the frames of {runs[0].run_dir}:"
+                " they read other stores. Evaluate both on one store, or make a page of each."
+            )
 
 
 def _evaluate_again(

@@ -97,6 +97,17 @@ def warnings_of(run: ReportRun) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def calibration_text(name: str, uncertainty: Mapping[str, Any]) -> str:
+    """Return in a sentence how the predicted errors of a run agree with the observed ones."""
+    factor, rank = uncertainty["best_factor"], uncertainty["spearman"]
+    sure = "too sure of itself" if factor > 1 else "too careful"
+    ranked = "" if rank is None else f"; rank correlation over joints {rank:.2f}"
+    return (
+        f"{name}: predicted errors are off by {uncertainty['expected_calibration_error_mm']:.1f} mm"
+        f" in the mean; the best ones are {factor:.2f} times these ({sure}){ranked}."
+    )
+
+
 def store_facts(run: ReportRun) -> tuple[Facts, HtmlTable]:
     """Return rows, sizes and identities of the store, and a table of its levels."""
     store = describe_store(run.location)
