@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, PositiveInt, model_validator
 
+from stages.extract.boxes.onnx_options import OnnxPeopleOptions
 from stages.extract.boxes.tracks import TrackConfig
 from stages.extract.detectors.base import DetectorError
 
@@ -28,13 +29,19 @@ class PeopleConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
 
     config: str | None = None
     """One-stage mmpose config (RTMO, YOLOX-Pose); `mmpose:<path>` is one that mmpose ships."""
+    mmdet_config: Path | None = None
+    """Instead of `config`: a config file of mmdet, where that is installed."""
     weights: Path | None = None
-    """Checkpoint of `config`, .safetensors or .pth."""
+    """Checkpoint of `config` or `mmdet_config`, .safetensors or .pth."""
+    onnx: Path | None = None
+    """Instead of `config`: your own detector as an ONNX file, weights inside."""
+    onnx_options: OnnxPeopleOptions = OnnxPeopleOptions()
+    """How `onnx` is fed and read, where that is not usual for its output."""
     detector: str | None = None
     """Instead of `config`: your own detector, `module:function`; the function takes a picture
     [H, W, 3] RGB and returns boxes [P, 5]: x1, y1, x2, y2, score."""
     device: str = "cpu"
-    """Torch device of `config`."""
+    """Device of `config`, `mmdet_config` or `onnx`."""
     stride: PositiveInt = 1
     """Look at every n-th frame of a sequence."""
     link: Literal["overlap", "none"] = "overlap"
@@ -45,8 +52,20 @@ class PeopleConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstri
 
     @model_validator(mode="after")
     def _one_detector(self) -> PeopleConfig:
-        if self.config is not None and self.detector is not None:
-            raise ValueError("people.config and people.detector exclude each other")
+        named = [
+            name
+            for name in ("config", "mmdet_config", "onnx", "detector")
+            if getattr(self, name) is not None
+        ]
+        if len(named) > 1:
+            raise ValueError(
+                f"{' and '.join(f'people.{name}' for name in named)} exclude each other: name one "
+                "person detector"
+            )
+        if self.weights is not None and named in (["onnx"], ["detector"]):
+            raise ValueError(f"people.weights has no effect on people.{named[0]}: leave it out")
+        if self.onnx is None and self.onnx_options != OnnxPeopleOptions():
+            raise ValueError("people.onnx_options has no effect without people.onnx=FILE")
         return self
 
 
