@@ -9,6 +9,7 @@ DETECTOR ?=
 LIFTER ?= capf
 LADDER ?=
 RUN ?=
+INPUT ?=
 DATA_ROOT ?= data
 WORKERS ?=
 SCHEDULER ?=
@@ -37,7 +38,7 @@ help: ## Print this list
 	@echo
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "Variables (now): DATASET=$(DATASET) DETECTOR=$(DETECTOR) LIFTER=$(LIFTER) LADDER=$(LADDER) RUN=$(RUN) DATA_ROOT=$(DATA_ROOT)"
+	@echo "Variables (now): DATASET=$(DATASET) DETECTOR=$(DETECTOR) LIFTER=$(LIFTER) LADDER=$(LADDER) RUN=$(RUN) INPUT=$(INPUT) DATA_ROOT=$(DATA_ROOT)"
 	@echo "                 WORKERS=$(WORKERS) SCHEDULER=$(SCHEDULER) DEVICE=$(DEVICE) PIP_FLAGS=$(PIP_FLAGS)  ARGS='--set key=value ...'"
 
 .PHONY: setup
@@ -103,6 +104,15 @@ report: $(STAMP) ## A page of RUN for a browser (default: the newest run); of se
 .PHONY: list-runs
 list-runs: $(STAMP) ## All runs, finished or not (ARGS='--where lifter=capf --sort test')
 	@$(BIN)/posecache list-runs $(ARGS)
+
+.PHONY: robustness
+robustness: $(STAMP) ## How errors of RUN='runs/a runs/b' grow on degraded test frames (default: newest capf, pose_only)
+	@$(BIN)/posecache robustness $(RUN) $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
+
+.PHONY: predict
+predict: $(STAMP) ## 3D poses of your own INPUT=picture|video|folder with RUN (default: the newest run)
+	@test -n "$(INPUT)" || { echo "predict: name a picture, a video or a folder: make predict INPUT=walk.mp4" >&2; exit 2; }
+	@$(BIN)/posecache predict "$(INPUT)" $(if $(RUN),--run $(RUN)) $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
 
 .PHONY: bench
 bench: $(DEV_STAMP) ## Every benchmark against its baseline (a long while; ARGS='cache_read' for one, ARGS=--quick)
