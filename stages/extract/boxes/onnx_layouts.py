@@ -113,8 +113,8 @@ def read_boxes(
         centre, size = table[:, :2], table[:, 2:4]
     kept = scores >= options.min_score
     corners = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
-    boxes = np.column_stack([corners, scores])[kept]
-    return boxes[suppress(boxes, options.nms_overlap)]
+    boxes: Float64 = np.column_stack([corners, scores])[kept]
+    return np.take(boxes, suppress(boxes, options.nms_overlap), axis=0)
 
 
 def suppress(boxes: Float64, max_overlap: float) -> NDArray[np.intp]:
