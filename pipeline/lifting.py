@@ -23,7 +23,7 @@ from pipeline.runs import (
     write_json,
 )
 from stages.extract.datasets import Dataset, DatasetError, FrameError
-from stages.lift import EvaluateConfig, Evaluation, TrainProgress, evaluate_run, train
+from stages.lift import EvaluateConfig, Evaluation, evaluate_run, train
 from stages.lift.calibration_figure import plot_calibration
 from stages.lift.feed.samples import store_name
 from stages.lift.figures import plot_frames
@@ -195,15 +195,3 @@ def draw_calibration(evaluations: Mapping[str, Evaluation], run_dir: Path) -> tu
         plot_calibration(uncertainty, path, title=f"{split}: predicted scales against errors")
         files.append(path)
     return tuple(files)
-
-
-def progress_note(progress: TrainProgress) -> str:
-    """Return the part of a progress line that follows the bar."""
-    if progress.loaded is not None:
-        return f"{progress.maps}; {100 * progress.loaded:.0f} % read"
-    validation = progress.validation_mpjpe_mm
-    shown = "" if validation is None else f"  val {validation:.1f} mm"
-    return (
-        f"loss {progress.loss_mm:.1f} mm{shown}  {progress.samples_per_s:.0f} samples/s"
-        f"  wait {100 * progress.wait_fraction:.0f} %"
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 from pipeline.cli.panels import USUAL, examples_in
@@ -9,6 +10,8 @@ from pipeline.cli.panels import USUAL, examples_in
 _WHAT = """\
 posecache runs a frozen 2D pose detector over a dataset once and keeps its joints and feature maps,
 then trains 2D -> 3D lifters from them, evaluates them, and uses them on your own pictures."""
+
+_WHOLE, _WIDTH = 1000, 100
 
 _REST = """\
 All commands: posecache --help.  One of them, with examples: posecache COMMAND --help.
@@ -18,8 +21,13 @@ Every setting and its meaning: posecache config show, posecache config schema.""
 def overview(group: Any) -> str:
     """Return the text, with the first example of each usual command of `group`."""
     lines = [_WHAT, "", "In this order:", ""]
-    for name in filter(group.commands.__contains__, USUAL):
+    for name in USUAL:
         command = group.commands[name]
-        lines.append(f"  {name:<9}{command.get_short_help_str(1000)}")
+        lines += wrap(
+            command.get_short_help_str(_WHOLE),
+            _WIDTH,
+            initial_indent=f"  {name:<9}",
+            subsequent_indent=" " * 11,
+        )
         lines += [f"           $ {example}" for example in examples_in(command.epilog)[:1]]
     return "\n".join([*lines, "", _REST])

@@ -20,20 +20,16 @@ class UsageError(ConfigError):
 def unknown_command(context: Any, name: str) -> UsageError:
     """Return the error of a command that the group of `context` does not have."""
     group, path = context.command, context.command_path
-    near = _near(name, group.commands)
-    if near is not None:
-        return UsageError(f"There is no command '{path} {name}'; did you mean '{path} {near}'?")
+    text = f"There is no command '{path} {name}'"
     root = context.find_root()
     wanted = _OTHER_WORDS.get(name, name)
     for words in _paths(root.command):
         if words[-1] == wanted:
-            return UsageError(
-                f"There is no command '{path} {name}'; "
-                f"did you mean '{root.command_path} {' '.join(words)}'?"
-            )
-    return UsageError(
-        f"There is no command '{path} {name}'. There are: {', '.join(group.commands)}."
-    )
+            return UsageError(f"{text}; did you mean '{root.command_path} {' '.join(words)}'?")
+    near = _near(name, group.commands)
+    if near is not None:
+        return UsageError(f"{text}; did you mean '{path} {near}'?")
+    return UsageError(f"{text}. There are: {', '.join(group.commands)}.")
 
 
 def as_usage_error(error: Exception) -> Exception:
@@ -45,10 +41,11 @@ def as_usage_error(error: Exception) -> Exception:
     if isinstance(error, UsageError) or "UsageError" not in names:
         return error
     context: Any = getattr(error, "ctx", None)
+    if "BadOptionUsage" in names:  # it has no context, so no example either
+        option = getattr(error, "option_name", "")
+        return UsageError(f"{_one_line(str(error)).rstrip('.')}: {option} VALUE.")
     if context is None:
         return UsageError(_one_line(str(error)))
-    if "BadOptionUsage" in names:
-        return UsageError(f"{context.command_path}: {_one_line(str(error))}{_example(context)}")
     if "NoSuchOption" in names:
         return UsageError(_no_such_option(context, getattr(error, "option_name", "")))
     example = _example(context)
