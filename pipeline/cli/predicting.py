@@ -23,7 +23,11 @@ def predict(
     path: Annotated[Path, typer.Argument(metavar="INPUT", help="Picture, video or folder.")],
     run: Annotated[
         Path | None,
-        typer.Option("--run", help="Run directory; the newest.", autocompletion=completion.runs),
+        typer.Option(
+            "--run",
+            help="Run directory; the newest that can be used if none.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write; predictions/INPUT if none.")

@@ -26,8 +26,8 @@ from pipeline.predict.inputs import (
 from pipeline.predict.lifting import PredictProgress, predict_poses
 from pipeline.predict.overlays import write_overlays
 from pipeline.predict.poses import Poses
-from pipeline.predict.setup import prepare, run_config
-from pipeline.runs import find_run, writable_folder
+from pipeline.predict.setup import choose_run, prepare, run_config
+from pipeline.runs import writable_folder
 from pipeline.settings import parse_set
 from stages.extract.boxes.find import FindProgress
 from stages.extract.boxes.people import PeopleConfig
@@ -54,7 +54,7 @@ def run_predict(
     runs_root = next(
         (Path(str(value)) for key, value in changes if key == "runs_root"), Path("runs")
     )
-    run_dir = find_run(run, runs_root)
+    run_dir = choose_run(run, runs_root)
     if intrinsics is not None:
         changes.append(("predict.intrinsics", list(parse_intrinsics(intrinsics))))
     if device is not None:
@@ -80,6 +80,7 @@ def run_predict(
         )
         setup = prepare(run_dir, config, box_source)
         writable_folder(folder, "--out")
+        screen.print(f"run: {run_dir}", soft_wrap=True)
         for note in setup.notes:
             loud = note.startswith("NOT FOR REAL")
             screen.print(note, style="bold red" if loud else "yellow", soft_wrap=True)

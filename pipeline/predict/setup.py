@@ -11,7 +11,7 @@ from cache import Skeleton
 from pipeline.config import RunConfig
 from pipeline.detectors import build_detector
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.runs import CONFIG_FILE, read_json
+from pipeline.runs import CONFIG_FILE, METRICS_FILE, find_run, finished_runs, read_json
 from pipeline.settings import assign, validate
 from stages.extract.crops import BoxSource, CropConfig
 from stages.extract.datasets import RENDERED
@@ -35,6 +35,27 @@ class Setup:
     crop: CropConfig
     notes: tuple[str, ...]
     """What must be said of the poses."""
+
+
+def choose_run(run: Path | None, runs_root: Path) -> Path:
+    """Return `run`, also when named below `runs_root`; `None`: the newest one to be used.
+
+    Those that lifted true or imported keypoints, or maps of other frames, cannot lift new pictures.
+
+    Raises:
+        PipelineError: there is no such run.
+    """
+    if run is not None:
+        return find_run(run, runs_root)
+    for found in reversed(finished_runs(runs_root)):
+        metrics = read_json(found / METRICS_FILE)
+        own = metrics.get("context") in ("own", None)
+        if own and metrics.get("keypoint_source") == "detector":
+            return found
+    raise PipelineError(
+        f"{runs_root}: holds no finished run that lifts what a detector sees. Train one first:"
+        " posecache lift."
+    )
 
 
 def run_config(run_dir: Path, changes: Sequence[tuple[str, Any]] = ()) -> RunConfig:

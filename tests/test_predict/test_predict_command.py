@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.errors import PipelineError
 from pipeline.predict.files import read_npz
 from pipeline.predict.film import Film
+from pipeline.predict.setup import choose_run
 from tests.test_pipeline.commands import CommandLine, Ended
 from tests.test_predict.conftest import Place, numbers
 
@@ -162,3 +165,23 @@ def test_what_is_wrong_is_said_in_one_message(
     assert "Traceback" not in ended.err
     assert re.search(says, ended.err), ended.err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_newest_run_that_can_be_used_is_taken(tmp_path: Path) -> None:
+    kinds = {
+        "a": ("detector", "own"),
+        "b": ("detector", None),
+        "c": ("gt", None),
+        "d": ("detector", "shuffled"),
+    }
+    for age, (name, (source, context)) in enumerate(kinds.items()):
+        metrics = tmp_path / name / "metrics.json"
+        metrics.parent.mkdir()
+        metrics.write_text(json.dumps({"keypoint_source": source, "context": context}))
+        os.utime(metrics, (age, age))
+    assert choose_run(None, tmp_path) == tmp_path / "b"
+    assert choose_run(Path("d"), tmp_path) == tmp_path / "d"
+    for name in "ab":
+        (tmp_path / name / "metrics.json").unlink()
+    with pytest.raises(PipelineError, match=r"no finished run that lifts.*posecache lift"):
+        choose_run(None, tmp_path)
