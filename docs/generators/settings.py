@@ -53,7 +53,7 @@ def settings_of(
     for name, field in node["properties"].items():
         key, full = prefix + name, _resolved(field, schema)
         inner, suffix = _inner(full, schema)
-        if inner is None or suffix:
+        if inner is None or suffix or "anyOf" in full:
             default = "required" if name in required else _default(field.get("default"))
             yield Setting(key, kind_of(full, schema), default, _text(full.get("description", "")))
         if inner is not None:
@@ -107,7 +107,7 @@ def _default(value: Any) -> str:
 
 
 def _text(description: str) -> str:
-    return " ".join(description.split())
+    return " ".join(description.split()).replace("`None`", "`null`")
 
 
 def _table(rows: list[Setting]) -> str:

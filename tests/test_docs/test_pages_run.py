@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.test_docs.examples import add_glance, add_posed, write_hall, write_posed
-from tests.test_docs.pages import ROOT, blocks, pages
+from tests.test_docs.pages import DOCS, ROOT, blocks, pages
 from tests.test_docs.running import execute, is_run_here, run_page
+from tests.test_extract.layouts.people import write_picture
 from tests.test_lift.stores import LevelSpec, write_store
 from tests.test_pipeline.commands import CommandLine
 
@@ -40,6 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     here = tmp_path / "here"
     write_posed(here / "posed")
     write_hall(here / "videos")
+    write_picture(here / "photo.jpg", (160, 120), seed=0)
     monkeypatch.chdir(here)
     return here
 
@@ -48,6 +52,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("page", [page for page in pages() if is_marked(page)], ids=named)
 def test_a_page_can_be_followed(page: Path, folder: Path, posecache: CommandLine) -> None:
     assert run_page(page, folder, posecache)
+    if (folder / "predictions").exists():
+        read_predictions("photo")
+
+
+def read_predictions(name: str) -> None:
+    """Read the files of `posecache predict` as predict.md does."""
+    (block,) = (each for each in blocks(DOCS / "predict.md") if each.language == "python")
+    assert "predictions/walk/" in block.text
+    names: dict[str, Any] = {}
+    execute(replace(block, text=block.text.replace("/walk/", f"/{name}/")), names)
+    assert names["joints_mm"].shape[1:] == (17, 3)
+    assert names["about"]["units"]["joints_3d_mm"]
 
 
 def test_every_page_of_the_tutorial_is_followed() -> None:
