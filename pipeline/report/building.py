@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.compare_tables import letters
 from pipeline.report import charts, facts, tables
 from pipeline.report.clips import chosen_clip, player_scene
-from pipeline.report.control import control_command
+from pipeline.report.control import control_command, control_text
 from pipeline.report.evaluating import TOLERANCE_MM, ReportRun, require_same_frames
 from pipeline.report.frames import ShownFrame, shown_frames
 from pipeline.report.pictures import Pictures
@@ -131,7 +131,7 @@ def _clip_part(
         "name": clip.name,
         "why": clip.why,
         "names": names,
-        "control": None if control is None else control.name,
+        "control": None if control is None else control_text(control),
         "control_command": None if base is not None else control_command(run),
         "num_frames": len(clip.frames),
         "chart": charts.clip_errors(names, clip),

@@ -41,9 +41,21 @@ def find_control(run: ReportRun, runs_root: Path) -> Path | None:
 def control_command(run: ReportRun) -> str:
     """Return the command that trains the control of a run, with all its other settings."""
     config = shlex.quote(str(run.run_dir / CONFIG_FILE))
+    changes = [f"lifter.name={CONTROL_LIFTER}"]
+    # It lifts single frames, and has no options of its own.
+    changes += ["lifter.num_frames=1"] if run.config.lifter.num_frames > 1 else []
+    changes += ["lifter.options={}"] if run.config.lifter.options else []
+    words = " ".join(f"--set {change}" for change in changes)
+    return f"cp {config} control.yaml && posecache lift --preset control.yaml {words}"
+
+
+def control_text(control: ReportRun) -> str:
+    """Return which run the control is, and what it reads."""
+    metrics = control.metrics
     return (
-        f"cp {config} control.yaml && "
-        f"posecache lift --preset control.yaml --set lifter.name={CONTROL_LIFTER}"
+        f"{control.name}: {metrics['lifter']} on {metrics.get('store', 'its store')}, 2D joints"
+        f" {metrics['keypoint_source']}, context {metrics.get('context') or 'none'}, seed"
+        f" {metrics['seed']}"
     )
 
 
