@@ -221,7 +221,8 @@ def wrong_axes(levels: Any, points: Tensor, offsets: Tensor, *rest: Any) -> list
     return sample_by_grid(levels, points.flip(-1), offsets, *rest)
 
 
-@pytest.mark.parametrize("wrong", [wrong_padding, pytest.param(wrong_axes, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", [wrong_padding, wrong_axes])
 def test_a_file_that_answers_otherwise_is_refused_and_not_written(
     reader: CacheReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: Any
 ) -> None:
