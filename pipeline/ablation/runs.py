@@ -14,7 +14,7 @@ from typing import Any
 from cache import CacheIncomplete, CacheReader
 from cache.storage import open_storage
 from lifter.errors import LifterError
-from pipeline.ablation.orphans import end_with_parent
+from pipeline.ablation.orphans import deaf_to_ctrl_c, end_with_parent
 from pipeline.ablation.plan import Job
 from pipeline.datasets import dataset_of
 from pipeline.errors import ConfigError
@@ -114,23 +114,30 @@ def _run_in_processes(
     left: Mapping[Path, Job], workers: int, end: Callable[[Path, Ending], None], update: Update
 ) -> None:
     context = get_context("spawn")
-    with context.Manager() as manager:
+    with deaf_to_ctrl_c():
+        manager = context.Manager()
+    with manager:
         reports = manager.Queue()
         listener = Thread(target=_forward, args=(reports, update), daemon=True)
         listener.start()
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
-            futures = {
-                pool.submit(_run_remote, job, directory, reports): directory
-                for directory, job in left.items()
-            }
-            try:
-                for future in as_completed(futures):
-                    end(futures[future], future.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        reports.put(None)
-        listener.join()
+        try:
+            with ProcessPoolExecutor(
+                workers, mp_context=context, initializer=end_with_parent
+            ) as pool:
+                with deaf_to_ctrl_c():
+                    futures = {
+                        pool.submit(_run_remote, job, directory, reports): directory
+                        for directory, job in left.items()
+                    }
+                try:
+                    for future in as_completed(futures):
+                        end(futures[future], future.result())
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        finally:
+            reports.put(None)
+            listener.join()
 
 
 def _run_remote(job: Job, directory: Path, reports: Any) -> Ending:

@@ -55,8 +55,8 @@ def asked(posecache: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         ("posecache cache recode a b --codec z", ["zstd"]),
     ],
 )
-def test_bash_is_offered_commands_and_names(words: str, offered: list[str], tmp_path: Path) -> None:
-    assert sorted(asked(words, tmp_path)) == sorted(offered)
+def test_bash_is_offered_commands_and_names(words: str, offered: list[str], asked: Shell) -> None:
+    assert sorted(asked(words)) == sorted(offered)
 
 
 def test_runs_and_stores_are_offered_from_the_folders_that_the_line_names(
