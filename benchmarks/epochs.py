@@ -80,13 +80,13 @@ class EpochFeed(Feed):
         self._spread_points()
         host = torch.device("cpu")
         if pictures:
-            self._maps = ReadyPictures(
+            self.maker.maps = ReadyPictures(
                 len(self),
                 self.num_views,
                 held_on=device if place == "device" else host,
                 pin=device.type == "cuda",
             )
-            self._scales = None
+            self.maker.scales = None
         elif place == "device":
             self.hold_maps(device, report=lambda _bytes: None)
 
@@ -95,7 +95,7 @@ class EpochFeed(Feed):
         # in the processor's cache.
         rng = np.random.default_rng(0)
         samples = self.samples
-        self.samples = replace(
+        self.samples = self.maker.samples = replace(
             samples,
             **{
                 name: rng.uniform(-0.8, 0.8, getattr(samples, name).shape).astype(np.float32)

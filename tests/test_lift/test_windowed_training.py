@@ -124,7 +124,7 @@ def test_a_process_without_a_sample_adds_nothing(name: str, store: CacheReader) 
     )
     model = build_model(config, describe(store, CONFIG.data, data.level_names))
     assert isinstance(model, Lifter)
-    batch = data.blank_batch()
+    batch = data.maker.blank_batch()
     loss = model.loss(batch.lifted_by(model), batch.target_m, batch.valid)
     loss.backward()  # type: ignore[no-untyped-call]
     assert float(loss.detach()) == 0.0

@@ -83,7 +83,7 @@ def test_batches_of_windows_are_those_found_one_by_one(
     assert batch.samples.tolist() == chosen.tolist()
     rows = data.samples.rows[chosen].tolist()
     require_batch(batch, data, rows, views.tolist(), shape)
-    counted = data.num_valid(chosen, views)
+    counted = data.maker.num_valid(chosen, views)
     assert counted == int(batch.valid.sum())
 
 
@@ -91,7 +91,8 @@ def crossing(data: LiftData, batch: Batch) -> Batch:
     """The batch, if all frames of the split were of one clip."""
     count = len(data.frames)
     assert data.windows is not None
-    data.windows = ClipWindows(np.zeros(count, np.int32), np.arange(count), data.windows.shape)
+    one = ClipWindows(np.zeros(count, np.int32), np.arange(count), data.windows.shape)
+    data.windows = data.maker.windows = one
     return data.batch(batch.samples, views=np.zeros(len(batch), np.int64))
 
 

@@ -1,20 +1,19 @@
-"""Batches for a lifter: the one place where arrays become tensors."""
+"""Batches for a lifter: which samples, in which order, with whose maps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cache import CacheReader, ClipWindows
 from stages.lift.config import DataConfig
 from stages.lift.errors import LiftError
 from stages.lift.feed.batch import Batch
+from stages.lift.feed.making import CPU, BatchMaker
 from stages.lift.feed.maps import (
     MapSource,
     ResidentMaps,
@@ -27,8 +26,6 @@ from stages.lift.feed.passes import Batches, TileBatches, places_in_tiles
 from stages.lift.feed.samples import InputFrames, Samples, load_frames, load_samples
 from stages.lift.feed.windows import Windowing
 from stages.lift.processes.world import ALONE, World
-
-CPU = torch.device("cpu")
 
 
 class LiftData:
@@ -81,10 +78,8 @@ class LiftData:
                 reader.index("frame").codes[self.frames.rows],
                 windowing.shape,
             )
-        # [n] position of each sample among the frames, and [frames] back, -1 without labels
+        # [n] position of each sample among the frames
         self.frame_of = np.searchsorted(self.frames.rows, self.samples.rows).astype(np.int64)
-        self._sample_of = np.full(len(self.frames), -1, dtype=np.int64)
-        self._sample_of[self.frame_of] = np.arange(len(self.samples))
         starts = share_starts(
             self.frames.rows,
             block_rows=reader.block_rows,
@@ -93,13 +88,23 @@ class LiftData:
         )
         self._own = slice(int(starts[world.rank]), int(starts[world.rank + 1]))
         self._flipped = flipped
-        self._holds_points = reader.spec.points is not None
-        self._pin = device.type == "cuda"
-        self._scales = level_scales(reader, self.level_names, device)
-        self._maps: MapSource = (
+        pin = device.type == "cuda"
+        maps: MapSource = (
             ZeroMaps(reader, self.level_names, device=device)
             if config.context == "none"
-            else StoredMaps(reader, self.frames.rows, self.level_names, pin=self._pin)
+            else StoredMaps(reader, self.frames.rows, self.level_names, pin=pin)
+        )
+        self.maker = BatchMaker(
+            reader=reader,
+            level_names=self.level_names,
+            samples=self.samples,
+            frames=self.frames,
+            frame_of=self.frame_of,
+            windowing=windowing,
+            windows=self.windows,
+            maps=maps,
+            scales=level_scales(reader, self.level_names, device),
+            pin=pin,
         )
 
     def __len__(self) -> int:
@@ -132,14 +137,14 @@ class LiftData:
         """Reads all maps into the memory of `device`; `report` is told the bytes of every step."""
         if not self.maps_bytes:
             return
-        self._maps = ResidentMaps(
+        self.maker.maps = ResidentMaps(
             self.reader,
             self.frames.rows[self._own],
             self.level_names,
             first=self._own.start,
             num_views=self.num_views,
             device=device,
-            pin=self._pin,
+            pin=self.maker.pin,
             report=report,
         )
 
@@ -180,7 +185,7 @@ class LiftData:
         targets = self.windows.tiles(wanted)
 
         def make(chosen: NDArray[np.int64]) -> Batch:
-            return self.window_batch(chosen, views=np.full(len(chosen), view), donors=donors)
+            return self.maker.window_batch(chosen, views=np.full(len(chosen), view), donors=donors)
 
         place = wanted
         if len(targets):
@@ -199,7 +204,7 @@ class LiftData:
             return Batches(
                 order,
                 batch_size,
-                lambda chosen: self.batch(chosen, views=views[chosen], donors=donors),
+                lambda chosen: self.maker.batch(chosen, views=views[chosen], donors=donors),
             )
         is_own = self.is_own(donors)
         return Batches(
@@ -207,6 +212,16 @@ class LiftData:
             batch_size,
             lambda chosen: self.part(chosen, is_own[chosen], views=views[chosen], donors=donors),
         )
+
+    def batch(
+        self,
+        chosen: NDArray[np.int64],  # [B] positions
+        *,
+        views: NDArray[np.int64],  # [B]
+        donors: NDArray[np.int64] | None = None,  # [frames]
+    ) -> Batch:
+        """Returns the batch of these samples, as `BatchMaker.batch` does."""
+        return self.maker.batch(chosen, views=views, donors=donors)
 
     def part(
         self,
@@ -224,10 +239,12 @@ class LiftData:
         """
         own = chosen[is_own]
         if not len(own):
-            return replace(self.blank_batch(), rows_of_all=len(chosen))
-        share = self.num_valid(own, views[is_own]) / max(self.num_valid(chosen, views), 1)
+            return replace(self.maker.blank_batch(), rows_of_all=len(chosen))
+        share = self.maker.num_valid(own, views[is_own]) / max(
+            self.maker.num_valid(chosen, views), 1
+        )
         return replace(
-            self.batch(own, views=views[is_own], donors=donors),
+            self.maker.batch(own, views=views[is_own], donors=donors),
             rows_of_all=len(chosen),
             loss_weight=self.world.size * share,
         )
@@ -244,119 +261,9 @@ class LiftData:
         maps_from = self.frame_of if donors is None else donors[self.frame_of]
         return (maps_from >= self._own.start) & (maps_from < self._own.stop)
 
-    def num_valid(self, chosen: NDArray[np.int64], views: NDArray[np.int64]) -> int:
-        """Returns how many joints count in the loss of the samples [B] in the views [B]."""
-        valid = self.samples.valid
-        if self.windows is None or self.windowing is None or not self.windowing.predicts_all:
-            return int(valid[views, chosen].sum())
-        positions, real = self.windows.of(self.frame_of[chosen])
-        labels = self._sample_of[positions]
-        counts = valid[views[:, None], labels] & (real & (labels >= 0))[..., None]
-        return int(counts.sum())
-
-    def batch(
-        self,
-        chosen: NDArray[np.int64],
-        *,
-        views: NDArray[np.int64],
-        donors: NDArray[np.int64] | None = None,
-    ) -> Batch:
-        """Returns the samples at the positions `chosen` [B], each in its view of `views` [B].
-
-        `donors` [frames] names for every frame the one that lends it its maps; `None`: itself.
-        """
-        if self.windows is not None:
-            found = self.window_batch(self.frame_of[chosen], views=views, donors=donors)
-            return replace(found, samples=chosen)
-        samples = self.samples
-        maps_from = chosen if donors is None else donors[chosen]
-        return Batch(
-            keypoints_2d=self._tensor(samples.keypoints_2d[views, chosen]),
-            reference_points=self._tensor(samples.reference_points[views, chosen]),
-            levels=self._maps.gather(maps_from, views),
-            scales=self._scales,
-            target_m=self._tensor(samples.target_m[views, chosen]),
-            valid=self._tensor(samples.valid[views, chosen]),
-            samples=chosen,
-            rows_of_all=len(chosen),
-            holds_points=self._holds_points,
-        )
-
-    def window_batch(
-        self,
-        targets: NDArray[np.int64],
-        *,
-        views: NDArray[np.int64],
-        donors: NDArray[np.int64] | None = None,
-    ) -> Batch:
-        """Returns the windows of the frames at the positions `targets` [B], in the views [B].
-
-        Targets without a label have no valid joint.
-        """
-        assert self.windows is not None
-        assert self.windowing is not None
-        positions, real = self.windows.of(targets)
-        views_of = np.broadcast_to(views[:, None], positions.shape)
-        frames, frame_views, places = np.empty((3, 0), dtype=np.int64)
-        if self.level_names:
-            keys, places = np.unique(positions * 2 + views_of, return_inverse=True)
-            frames, frame_views = keys >> 1, keys & 1
-        if not self.windowing.predicts_all:
-            positions_out, views_out, real = targets, views, np.ones(len(targets), dtype=bool)
-        else:
-            positions_out, views_out = positions, views_of
-        labels = self._sample_of[positions_out]
-        is_labelled = (labels >= 0) & real
-        samples = self.samples
-        maps_from = frames if donors is None else donors[frames]
-        return Batch(
-            keypoints_2d=self._tensor(self.frames.keypoints_2d[views_of, positions]),
-            reference_points=self._tensor(self.frames.reference_points[frame_views, frames]),
-            levels=self._maps.gather(maps_from, frame_views),
-            scales=self._scales,
-            target_m=self._tensor(samples.target_m[views_out, labels]),
-            valid=self._tensor(samples.valid[views_out, labels] & is_labelled[..., None]),
-            samples=targets,
-            rows_of_all=len(targets),
-            window_rows=self._tensor(places.reshape(positions.shape)) if self.level_names else None,
-            map_frames=frames,
-            holds_points=self._holds_points,
-        )
-
-    def blank_batch(self) -> Batch:
-        """Returns a batch of no samples: one row of zeros, which a lifter can read, of weight 0."""
-        joints = self.samples.target_m.shape[2]
-        zeros, one = ZeroMaps(self.reader, self.level_names, device=CPU), np.zeros(1, np.int64)
-        window: tuple[int, ...] = (1,)
-        predicted = window
-        window_rows = None
-        if self.windowing is not None:
-            window = (1, self.windowing.shape.num_frames)
-            predicted = window if self.windowing.predicts_all else predicted
-            window_rows = torch.zeros(window, dtype=torch.int64) if self.level_names else None
-        return Batch(
-            keypoints_2d=torch.zeros(*window, joints, 2),
-            reference_points=torch.zeros(1, joints, 2),
-            levels=zeros.gather(one, one),
-            scales=self._scales,
-            target_m=torch.zeros(*predicted, joints, 3),
-            valid=torch.zeros(*predicted, joints, dtype=torch.bool),
-            samples=np.empty(0, dtype=np.int64),
-            rows_of_all=0,
-            loss_weight=0.0,
-            window_rows=window_rows,
-            holds_points=self._holds_points,
-        )
-
     def recycle(self, batch: Batch) -> None:
         """Takes the memory of a batch back, for another one."""
-        self._maps.recycle(batch.levels)
-
-    def _tensor(self, array: NDArray[Any]) -> Tensor:
-        # Into torch's own memory: its alignment is fixed, and with the alignment of an operand the
-        # last bits of a matrix product may change, which would break bit-identical resuming.
-        tensor = torch.from_numpy(array)
-        return torch.empty_like(tensor, pin_memory=self._pin).copy_(tensor)
+        self.maker.maps.recycle(batch.levels)
 
     def _fixed_donors(self) -> NDArray[np.int64] | None:
         return self._donors(np.random.default_rng(self.config.context_seed))
