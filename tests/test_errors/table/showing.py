@@ -47,7 +47,7 @@ ENTRIES = (
         "predict pictures",
         3,
         "runs",
-        "holds no finished run",
+        "holds no finished run that lifts what a detector sees",
         "posecache lift",
         lambda place: place.picture(),
     ),
