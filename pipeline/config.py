@@ -13,6 +13,7 @@ from lifter.config import LifterConfig
 from pipeline import settings
 from pipeline.layers import config_layers, merged, origins
 from pipeline.predict.config import PredictConfig
+from pipeline.robustness.config import RobustnessConfig
 from stages.extract.boxes.people import PeopleConfig
 from stages.extract.chunks import ExtractConfig
 from stages.extract.crops import CropConfig
@@ -190,6 +191,8 @@ class RunConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings
     """How stage 2 evaluates."""
     predict: PredictConfig = PredictConfig()
     """How `posecache predict` treats pictures of one's own."""
+    robustness: RobustnessConfig = RobustnessConfig()
+    """What `posecache robustness` degrades, and how far."""
     comparison: ComparisonConfig = ComparisonConfig()
     """What `posecache ablate` and `posecache demo` compare."""
 

@@ -12,6 +12,7 @@ import pipeline.cli.extracting
 import pipeline.cli.lifting
 import pipeline.cli.predicting
 import pipeline.cli.reporting
+import pipeline.cli.robustness
 import pipeline.commands.cache_parts
 import pipeline.commands.cache_recode
 import pipeline.commands.cache_sample

@@ -1,0 +1,1 @@
+"""How errors grow when pictures, boxes and 2D joints get worse than those of the store."""

@@ -1,0 +1,126 @@
+"""The errors of lifted frames at one strength, as plain containers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.coords import apply_affine
+from pipeline.robustness.degradations import Variant
+from pipeline.robustness.lifting import Lifted
+from pipeline.robustness.study import Study
+from stages.lift import paired_bootstrap
+from stages.lift.scores import score_frames
+
+Entry = dict[str, Any]
+
+
+def measure(study: Study, variant: Variant, lifted: Lifted, example_row: int) -> Entry:
+    """Return the result of one strength.
+
+    Errors are means over frames, mm; intervals are of the choice of clips, 95 %. `error_2d_px` is
+    the distance of the 2D joints that were lifted from the true ones, in px of the undegraded crop
+    whatever was cut out, so that strengths can be compared.
+    """
+    rows = lifted.rows
+    entry: Entry = {
+        "degradation": variant.degradation,
+        "strength": variant.strength,
+        "num_frames": len(rows),
+        "lost": lifted.lost,
+        "example": None,
+    }
+    if not len(rows):
+        return {**entry, "error_2d_px": None, "clips": {}, "runs": {}, "differences": {}}
+    true_mm = _true_mm(study, rows)
+    codes, members, counts = np.unique(
+        study.reader.index("clip").codes[rows], return_inverse=True, return_counts=True
+    )
+    vocabulary = study.reader.index("clip").vocabulary or ()
+    entry["clips"] = {vocabulary[c]: int(n) for c, n in zip(codes, counts, strict=True)}
+    errors_2d = _errors_2d_px(study, lifted)
+    entry["error_2d_px"] = {
+        "mean": float(errors_2d.mean()),
+        "median": float(np.median(errors_2d)),
+    }
+    split_words = np.array(study.reader.index("split").words())[rows]
+    entry["runs"], by_clip = {}, {}
+    for name, poses_mm in lifted.poses_mm.items():
+        scores = score_frames(
+            poses_mm,
+            true_mm,
+            follows=np.zeros(len(rows), dtype=bool),
+            pck_threshold_mm=150.0,
+            skeleton=study.reader.label_skeleton.name,
+        )
+        frame_mm = scores.joint_mm.mean(axis=1)
+        by_clip[name] = np.bincount(members, frame_mm) / counts
+        own = paired_bootstrap(
+            np.zeros((1, len(counts))),
+            by_clip[name][None],
+            counts.astype(np.int64),
+            num_draws=study.config.draws,
+        )
+        entry["runs"][name] = {
+            "mpjpe_mm": float(frame_mm.mean()),
+            "low_mm": own.low_mm,
+            "high_mm": own.high_mm,
+            "p_mpjpe_mm": float(scores.p_mpjpe_mm.mean()),
+            "per_split_mpjpe_mm": {
+                split: float(frame_mm[split_words == split].mean())
+                for split in study.splits
+                if (split_words == split).any()
+            },
+            "per_clip_mpjpe_mm": by_clip[name].tolist(),
+        }
+    entry["differences"] = _differences(study, by_clip, counts)
+    if example_row in rows:
+        at = int(np.searchsorted(rows, example_row))
+        entry["example"] = {
+            "row": example_row,
+            "joints_px": lifted.joints_px[at].round(2).tolist(),
+            "box_px": lifted.boxes_px[at].round(2).tolist(),
+        }
+    return entry
+
+
+def _differences(
+    study: Study, by_clip: dict[str, NDArray[np.float64]], counts: NDArray[np.intp]
+) -> dict[str, Any]:
+    baseline = study.baseline
+    if baseline is None:
+        return {}
+    found = {}
+    for name, errors in by_clip.items():
+        if name == baseline.name:
+            continue
+        comparison = paired_bootstrap(
+            by_clip[baseline.name][None],
+            errors[None],
+            counts.astype(np.int64),
+            num_draws=study.config.draws,
+        )
+        found[name] = {
+            "difference_mm": comparison.difference_mm,
+            "low_mm": comparison.low_mm,
+            "high_mm": comparison.high_mm,
+        }
+    return found
+
+
+def _true_mm(study: Study, rows: NDArray[np.int64]) -> NDArray[np.float64]:  # [n, J, 3]
+    joints = study.reader.labels("joints_3d_mm")[rows].astype(np.float64)
+    root = study.reader.label_skeleton.root
+    relative: NDArray[np.float64] = joints - joints[:, root, None]
+    return relative
+
+
+def _errors_2d_px(study: Study, lifted: Lifted) -> NDArray[np.float64]:  # [n, J]
+    rows = lifted.rows
+    true_px = study.reader.labels("joints_2d_px")[rows].astype(np.float64)
+    affine = study.reader.affine(0, rows=rows)
+    apart = apply_affine(affine, lifted.joints_px) - apply_affine(affine, true_px)
+    distances: NDArray[np.float64] = np.linalg.norm(apart, axis=-1)
+    return distances
