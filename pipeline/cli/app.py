@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from typer.completion import get_completion_inspect_parameters, install_callback, show_callback
 
 from pipeline.cli import panels
 from pipeline.cli.groups import CommandGroup
@@ -25,10 +26,12 @@ app = typer.Typer(
     cls=CommandGroup,
     help=_HELP,
     invoke_without_command=True,
+    add_completion=False,  # its own two options, below, do without importing pydantic
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"max_content_width": 100},
 )
+get_completion_inspect_parameters()  # makes the shells known
 app.add_typer(cache_app, rich_help_panel=panels.EXTRACT)
 app.add_typer(config_app, rich_help_panel=panels.SETTINGS)
 
@@ -38,6 +41,24 @@ def _root(
     context: typer.Context,
     _debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+    _install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=install_callback,
+            is_eager=True,
+            help="Let this shell complete commands, options and names.",
+        ),
+    ] = False,
+    _show_completion: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion",
+            callback=show_callback,
+            is_eager=True,
+            help="Print what that would add to the shell's start-up files.",
+        ),
     ] = False,
 ) -> None:
     # `main` reads the flag from the command line, because an error may come before this runs.

@@ -36,6 +36,13 @@ class CommandGroup(TyperGroup):
                 with formatter.section(panel):
                     formatter.write_dl(rows)
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option --help."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False  # None would be read with pydantic, which takes 0.1 s to import
+        return option
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Print the help for no arguments, which is an answer and no error."""
         if not args and self.no_args_is_help and not ctx.resilient_parsing:

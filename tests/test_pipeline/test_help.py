@@ -22,8 +22,7 @@ EXAMPLES = sorted(
     }
 )
 NAMED = {"preset": "presets", "dataset": "datasets", "detector": "detectors", "ladder": "ladders"}
-# Not pydantic: typer itself reads option values with it.
-HEAVY = ("torch", "zarr", "numpy", "rich", "ruamel", "matplotlib", "cv2", "scipy")
+HEAVY = ("torch", "zarr", "numpy", "pydantic", "rich", "ruamel", "matplotlib", "cv2", "scipy")
 
 
 def parsed(example: str) -> tuple[tuple[str, ...], dict[str, Any]]:
