@@ -11,7 +11,6 @@ import torch
 from cache import CacheReader
 from cache.shuffle import shuffled
 from lifter import build_lifter
-from pipeline.lifting import progress_note
 from stages.lift import (
     DataConfig,
     EvaluateConfig,
@@ -181,8 +180,8 @@ def test_the_share_of_time_spent_waiting_is_shown_logged_and_summarised(
     shares = [entry["wait_fraction"] for entry in read_log(tmp_path)]
     assert min(shares) > 0.2
     assert min(shares) <= summary.wait_fraction <= max(shares)
-    share = f"{100 * reports[-1].wait_fraction:.0f} %"
-    assert progress_note(reports[-1]).endswith(f"wait {share}")
+    share = f"{100 * reports[-1].wait_fraction:.1f} %"
+    assert reports[-1].line().endswith(share)
     assert f"{100 * summary.wait_fraction:.1f} % of the training time" in summary.feeding()
     again = train(config, CAPF, store, tmp_path)
     assert again.up_to_date

@@ -65,10 +65,8 @@ def test_where_the_best_epoch_is_the_last_it_is_evaluated_once(
     called = []
     from stages.lift import evaluation
 
-    predict = evaluation.predict_mm
-    monkeypatch.setattr(
-        evaluation, "predict_mm", lambda *a, **k: called.append(1) or predict(*a, **k)
-    )
+    predict = evaluation.predict
+    monkeypatch.setattr(evaluation, "predict", lambda *a, **k: called.append(1) or predict(*a, **k))
     evaluate_run(tmp_path, store, EVALUATE)
     metrics = metrics_of(tmp_path)
     assert len(called) == len(metrics["splits"]) == 3
