@@ -68,7 +68,7 @@ def run_predict(
     folder = out or Path("predictions") / given.name
     refuse_output_inside(given, folder)
     began = time.perf_counter()
-    with Interruption("the running frame") as interruption, Meter(screen) as meter:
+    with Interruption("the running part") as interruption, Meter(screen) as meter:
         if boxes is None and looks_for_people(config.people):
             writable_folder(folder, "--out")
             boxes = _find_people(given, config.people, folder, meter, interruption)
@@ -96,7 +96,11 @@ def run_predict(
             return given.fps(source, config.predict.fps)
 
         rate = _Rate(meter)
-        poses = predict_poses(setup, dataset, fps=fps, progress=rate.show)
+        poses = predict_poses(
+            setup, dataset, fps=fps, progress=rate.show, stop=interruption.requested
+        )
+        if poses is None:
+            raise _stopped(folder, "nothing is written", interruption)
         lifted_s = time.perf_counter() - began
         files = [folder / "poses.npz", folder / "poses.json"]
         write_npz(poses, files[0])
@@ -109,6 +113,9 @@ def run_predict(
 
         def drawn(done: int, total: int) -> None:
             meter.update("draw", done / total, f"{done} of {total} frames")
+            if done < total and interruption.requested():
+                written = "poses.npz and poses.json are complete, its overlays are not"
+                raise _stopped(folder, written, interruption)
 
         overlays = write_overlays(poses, dataset, folder, config.predict, fps=fps, progress=drawn)
     facts = _facts(poses, run_dir, [*files, *overlays], rate.rows_per_s)
@@ -126,6 +133,12 @@ def run_predict(
         screen.print(f"  {file}", soft_wrap=True)
     if len(overlays) > 10:
         screen.print(f"  ... {len(overlays)} overlays in all", soft_wrap=True)
+
+
+def _stopped(folder: Path, what: str, interruption: Interruption) -> Stopped:
+    number = interruption.signal_number
+    assert number is not None
+    return Stopped(f"{folder}: {what}. The same command begins anew.", number)
 
 
 class _Rate:

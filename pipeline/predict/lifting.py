@@ -42,14 +42,16 @@ def predict_poses(
     *,
     fps: Callable[[str], float] = lambda _file: 25.0,
     progress: Callable[[PredictProgress], None] | None = None,
-) -> Poses:
-    """Return the poses of all rows of a dataset; its labels are not looked at.
+    stop: Callable[[], bool] = lambda: False,
+) -> Poses | None:
+    """Return the poses of all rows of a dataset, None if stopped; its labels are not looked at.
 
     Args:
         setup: the run with its detector.
         dataset: the frames and their boxes.
         fps: frames per second of a video or folder, by name.
         progress: called after every part.
+        stop: asked before every part; True ends it.
 
     Raises:
         DetectorError: the crop does not fit the detector.
@@ -68,15 +70,20 @@ def predict_poses(
     frames = plan.index["frame"].codes.astype(np.int64)
     detected = np.full((num_rows, setup.detector_skeleton.num_joints, 3), np.nan)
     status = np.zeros(num_rows, dtype=np.uint8)
-    for passed in pass_frames(dataset, setup.detector, setup.crop, setup.config.extract):
+    num_done = 0
+    parts = pass_frames(dataset, setup.detector, setup.crop, setup.config.extract, stop=stop)
+    for passed in parts:
         rows = np.array(passed.rows)
+        num_done += len(rows)
         status[rows] = passed.content.status
         good = rows[passed.usable]
         detected[good] = passed.content.keypoints["detector"][passed.usable, 0]
         lifter.add(_seen(passed, clips[good], frames[good], plan.image_size[good]))
         if progress is not None:
             seconds = time.perf_counter() - began
-            progress(PredictProgress(int(rows[-1]) + 1, num_rows, seconds))
+            progress(PredictProgress(num_done, num_rows, seconds))
+    if num_done < num_rows:
+        return None
     lifted = lifter.finish()
     usable = status == FrameStatus.OK
     poses = np.full((num_rows, skeleton.num_joints, 3), np.nan)
