@@ -77,16 +77,17 @@ def run_robustness(
             f"{folder}: not all strengths are done. The same command goes on from here.",
             interruption.signal_number,
         )
+    grown = growth(result)
     pictures = [folder / PLOT_FILE, folder / EXAMPLES_FILE]
     plot_result(result, pictures[0])
     draw_examples(study, result, pictures[1])
     pictures = [path for path in pictures if path.is_file()]
-    write_text(folder / PAGE_FILE, page_text(result, pictures))
+    write_text(folder / PAGE_FILE, page_text(result, grown, pictures))
     if as_json:
-        print_json({**facts, **result, "growth": growth(result)})
+        print_json({**facts, **result, "growth": grown})
         return
     screen.print(error_table(result))
-    screen.print(growth_table(result))
+    screen.print(growth_table(result, grown))
     for name, check in (result["check"] or {}).items():
         distance = check["distance_mm"]
         apart = "not compared: other maps" if distance is None else f"{distance:.4f} mm apart"

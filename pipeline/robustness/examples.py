@@ -23,8 +23,8 @@ from stages.lift.figures import bones
 
 EXAMPLES_FILE = "examples.png"
 _DPI = 100
-_PANEL_INCHES = 1.9
-_MARGIN = 0.2  # of the longer side of the box
+_PANEL_INCHES, _TITLE_INCHES = 1.55, 0.42
+_MARGIN = 0.25  # of each side of the box
 
 
 def draw_examples(study: Study, result: Mapping[str, Any], path: Path) -> None:
@@ -42,11 +42,15 @@ def draw_examples(study: Study, result: Mapping[str, Any], path: Path) -> None:
     if not lines or not entries[CLEAN]["example"]:
         return
     columns = max(map(len, lines))
+    row_size = study.plan.image_size[result["example_row"]]
+    around = _around(entries[CLEAN]["example"]["box_px"], row_size)
+    height = _PANEL_INCHES * min(2.0, (around[3] - around[1]) / (around[2] - around[0]))
     figure = Figure(
-        figsize=(_PANEL_INCHES * columns, (_PANEL_INCHES + 0.25) * len(lines)), layout="constrained"
+        figsize=(_PANEL_INCHES * columns, (height + _TITLE_INCHES) * len(lines) + _TITLE_INCHES),
+        layout="constrained",
     )
+    figure.suptitle("one frame at every strength; 2D errors are means of all frames", fontsize=9)
     panels = figure.subplots(len(lines), columns, squeeze=False)
-    around = _around(entries[CLEAN]["example"]["box_px"])
     for line, row in zip(lines, panels, strict=True):
         for panel in row:
             panel.set_axis_off()
@@ -56,7 +60,7 @@ def draw_examples(study: Study, result: Mapping[str, Any], path: Path) -> None:
             _draw(panel, picture, entry["example"], study.reader.label_skeleton, around)
             shown = "undegraded" if variant == CLEAN else _label(variant)
             error = entry["error_2d_px"]["mean"]
-            panel.set_title(f"{shown}\nmean 2D error {error:.1f} px", fontsize=8)
+            panel.set_title(f"{shown}\n2D error {error:.1f} px", fontsize=8)
     FigureCanvasAgg(figure)
     try:
         figure.savefig(path, dpi=_DPI)
@@ -71,11 +75,19 @@ def _label(variant: Variant) -> str:
     return f"{variant.degradation} {sign}{variant.strength:g}"
 
 
-def _around(box_px: list[float]) -> tuple[float, float, float, float]:
+def _around(
+    box_px: list[float],
+    image_size: NDArray[np.int32],  # [2] (H, W)
+) -> tuple[float, float, float, float]:
     left, top, right, bottom = box_px
-    half = max(right - left, bottom - top) * (0.5 + _MARGIN)
-    x, y = (left + right) / 2, (top + bottom) / 2
-    return x - half, y - half, x + half, y + half
+    across, down = _MARGIN * (right - left), _MARGIN * (bottom - top)
+    height, width = image_size
+    return (
+        max(left - across, -0.5),
+        max(top - down, -0.5),
+        min(right + across, float(width) - 0.5),
+        min(bottom + down, float(height) - 0.5),
+    )
 
 
 def _draw(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.robustness.degradations import CLEAN
 from pipeline.robustness.files import entries_by_variant
-from stages.lift import paired_bootstrap
+from pipeline.robustness.intervals import clip_intervals
 
 
 def growth(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -30,28 +30,29 @@ def growth(result: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         counts = np.array([n for name, n in entry["clips"].items() if name in clean["clips"]])
         grown = {name: _grown_mm(clean, entry, name) for name in entry["runs"]}
-        for name, by_clip in grown.items():
-            own = paired_bootstrap(np.zeros_like(by_clip), by_clip, counts, num_draws=draws)
+        others = [name for name in grown if baseline is not None and name != baseline]
+        more = [grown[name] - grown[str(baseline)] for name in others]
+        found = clip_intervals(np.stack([*grown.values(), *more]), counts, num_draws=draws).tolist()
+        held = dict(zip(others, found[len(grown) :], strict=True))
+        for name, (mean, low, high) in zip(grown, found, strict=False):
             row = {
                 "degradation": variant.degradation,
                 "strength": variant.strength,
                 "run": name,
-                "growth_mm": own.difference_mm,
-                "low_mm": own.low_mm,
-                "high_mm": own.high_mm,
+                "growth_mm": mean,
+                "low_mm": low,
+                "high_mm": high,
             }
-            if baseline is not None and name != baseline:
-                more = paired_bootstrap(grown[baseline], by_clip, counts, num_draws=draws)
-                row["minus_baseline_mm"] = more.difference_mm
-                row["minus_baseline_low_mm"] = more.low_mm
-                row["minus_baseline_high_mm"] = more.high_mm
+            if name in held:
+                keys = ("difference_mm", "low_mm", "high_mm")
+                row["minus_baseline"] = dict(zip(keys, held[name], strict=True))
             rows.append(row)
     return rows
 
 
 def _grown_mm(
     clean: Mapping[str, Any], entry: Mapping[str, Any], run: str
-) -> NDArray[np.float64]:  # [1, clips]
+) -> NDArray[np.float64]:  # [clips]
     before = dict(zip(clean["clips"], clean["runs"][run]["per_clip_mpjpe_mm"], strict=True))
     after = dict(zip(entry["clips"], entry["runs"][run]["per_clip_mpjpe_mm"], strict=True))
-    return np.array([[after[name] - before[name] for name in after if name in before]])
+    return np.array([after[name] - before[name] for name in after if name in before])

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from cache.coords import apply_affine
 from pipeline.robustness.degradations import Variant
+from pipeline.robustness.intervals import clip_intervals
 from pipeline.robustness.lifting import Lifted
 from pipeline.robustness.study import Study
-from stages.lift import paired_bootstrap
 from stages.lift.scores import score_frames
 
 Entry = dict[str, Any]
@@ -57,16 +57,8 @@ def measure(study: Study, variant: Variant, lifted: Lifted, example_row: int) ->
         )
         frame_mm = scores.joint_mm.mean(axis=1)
         by_clip[name] = np.bincount(members, frame_mm) / counts
-        own = paired_bootstrap(
-            np.zeros((1, len(counts))),
-            by_clip[name][None],
-            counts.astype(np.int64),
-            num_draws=study.config.draws,
-        )
         entry["runs"][name] = {
             "mpjpe_mm": float(frame_mm.mean()),
-            "low_mm": own.low_mm,
-            "high_mm": own.high_mm,
             "p_mpjpe_mm": float(scores.p_mpjpe_mm.mean()),
             "per_split_mpjpe_mm": {
                 split: float(frame_mm[split_words == split].mean())
@@ -75,7 +67,7 @@ def measure(study: Study, variant: Variant, lifted: Lifted, example_row: int) ->
             },
             "per_clip_mpjpe_mm": by_clip[name].tolist(),
         }
-    entry["differences"] = _differences(study, by_clip, counts)
+    _add_intervals(entry, by_clip, counts, study)
     if example_row in rows:
         at = int(np.searchsorted(rows, example_row))
         entry["example"] = {
@@ -86,28 +78,21 @@ def measure(study: Study, variant: Variant, lifted: Lifted, example_row: int) ->
     return entry
 
 
-def _differences(
-    study: Study, by_clip: dict[str, NDArray[np.float64]], counts: NDArray[np.intp]
-) -> dict[str, Any]:
+def _add_intervals(
+    entry: Entry, by_clip: dict[str, NDArray[np.float64]], counts: NDArray[np.intp], study: Study
+) -> None:
+    """Completes an entry of this module with intervals, and with differences from the baseline."""
     baseline = study.baseline
-    if baseline is None:
-        return {}
-    found = {}
-    for name, errors in by_clip.items():
-        if name == baseline.name:
-            continue
-        comparison = paired_bootstrap(
-            by_clip[baseline.name][None],
-            errors[None],
-            counts.astype(np.int64),
-            num_draws=study.config.draws,
-        )
-        found[name] = {
-            "difference_mm": comparison.difference_mm,
-            "low_mm": comparison.low_mm,
-            "high_mm": comparison.high_mm,
-        }
-    return found
+    others = [name for name in by_clip if baseline is not None and name != baseline.name]
+    quantities = list(by_clip.values())
+    quantities += [by_clip[name] - by_clip[baseline.name] for name in others if baseline]
+    found = clip_intervals(np.stack(quantities), counts, num_draws=study.config.draws).tolist()
+    for name, (_, low, high) in zip(by_clip, found, strict=False):
+        entry["runs"][name] |= {"low_mm": low, "high_mm": high}
+    entry["differences"] = {
+        name: {"difference_mm": mean, "low_mm": low, "high_mm": high}
+        for name, (mean, low, high) in zip(others, found[len(by_clip) :], strict=True)
+    }
 
 
 def _true_mm(study: Study, rows: NDArray[np.int64]) -> NDArray[np.float64]:  # [n, J, 3]

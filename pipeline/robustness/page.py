@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.robustness.degradations import DEGRADATIONS, Variant
-from pipeline.robustness.growth import growth
 from pipeline.robustness.labels import run_labels
 from pipeline.robustness.tables import signed
 
@@ -26,8 +25,10 @@ th:first-child, td:first-child { text-align: left } p.note { color: #666 }
 """
 
 
-def page_text(result: Mapping[str, Any], pictures: Sequence[Path]) -> str:
-    """Return the html, with the pictures inside."""
+def page_text(
+    result: Mapping[str, Any], grown: Sequence[Mapping[str, Any]], pictures: Sequence[Path]
+) -> str:
+    """Return the html of a result and what `growth` says of it, with the pictures inside."""
     settings, about = result["settings"], result["about"]
     labels, baseline = run_labels(result), result["baseline"]
     others = [name for name in labels if baseline is not None and name != baseline]
@@ -43,17 +44,15 @@ def page_text(result: Mapping[str, Any], pictures: Sequence[Path]) -> str:
         for entry in result["results"]
         if entry["error_2d_px"]
     ]
-    grown = growth(result)
-    grown_heads = ["frames", *labels.values()]
+    grown_heads = ["frames", *labels.values(), *heads[len(labels) + 2 :]]
     variants = dict.fromkeys(Variant(row["degradation"], row["strength"]) for row in grown)
     by_run = {(row["degradation"], row["strength"], row["run"]): row for row in grown}
-    grown_rows = [
-        [
-            v.label,
-            *(signed(by_run.get((v.degradation, v.strength, n)), "growth_mm") for n in labels),
-        ]
-        for v in variants
-    ]
+    grown_rows = []
+    for v in variants:
+        of_variant = {name: by_run[v.degradation, v.strength, name] for name in labels}
+        cells = [f"{of_variant[name]['growth_mm']:+.1f}" for name in labels]
+        cells += [signed(of_variant[name]["minus_baseline"], "difference_mm") for name in others]
+        grown_rows.append([v.label, *cells])
     names = ", ".join(f"{label}: {name}" for name, label in labels.items())
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Robustness</title>",

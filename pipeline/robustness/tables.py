@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from pipeline.robustness.degradations import Variant
-from pipeline.robustness.growth import growth
 from pipeline.robustness.labels import run_labels
 
 
@@ -47,14 +46,19 @@ def error_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
-def growth_table(result: Mapping[str, Any]) -> Table:
-    """Return how much each run's MPJPE grew over undegraded frames, mm, with 95 % interval."""
-    labels = run_labels(result)
+def growth_table(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return how much each run's MPJPE grew over undegraded frames, as `growth` says; mm.
+
+    The last columns have how much more than that of the baseline.
+    """
+    labels, baseline = run_labels(result), result["baseline"]
+    others = [name for name in labels if baseline is not None and name != baseline]
     table = Table(title="growth of MPJPE over undegraded frames, mm", title_justify="left")
     table.add_column("frames")
     for label in labels.values():
         table.add_column(label, justify="right")
-    rows = growth(result)
+    for name in others:
+        table.add_column(f"{labels[name]} - {labels[str(baseline)]}", justify="right")
     for variant in dict.fromkeys(Variant(row["degradation"], row["strength"]) for row in rows):
         of_variant = {
             row["run"]: row
@@ -63,7 +67,8 @@ def growth_table(result: Mapping[str, Any]) -> Table:
         }
         table.add_row(
             variant.label,
-            *(signed(of_variant.get(name), "growth_mm") for name in labels),
+            *(f"{of_variant[name]['growth_mm']:+.1f}" for name in labels),
+            *(signed(of_variant[name]["minus_baseline"], "difference_mm") for name in others),
         )
     return table
 

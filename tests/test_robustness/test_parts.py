@@ -14,9 +14,11 @@ from pipeline.robustness.config import StrengthsConfig
 from pipeline.robustness.degradations import CLEAN, Variant, passes, variants
 from pipeline.robustness.files import read_result, table_rows, with_entries, write_result
 from pipeline.robustness.growth import growth
+from pipeline.robustness.intervals import clip_intervals
 from pipeline.robustness.labels import run_labels
 from pipeline.robustness.rows import thin_rows
 from pipeline.robustness.subjects import choose_runs
+from stages.lift import paired_bootstrap
 from tests.test_pipeline.written_runs import write_run
 
 
@@ -103,8 +105,19 @@ def test_growth_is_that_of_each_clip_weighted_by_frames() -> None:
     rows = {row["run"]: row for row in growth(result({"a": [30.0, 60.0], "b": [30.0, 30.0]}))}
     assert rows["a"]["growth_mm"] == pytest.approx(50.0)
     assert rows["b"]["growth_mm"] == pytest.approx(30.0)
-    assert rows["b"]["minus_baseline_mm"] == pytest.approx(-20.0)
+    assert rows["b"]["minus_baseline"]["difference_mm"] == pytest.approx(-20.0)
     assert (rows["a"]["low_mm"], rows["a"]["high_mm"]) == pytest.approx((30.0, 60.0))
+
+
+def test_intervals_are_those_of_the_paired_bootstrap() -> None:
+    rng = np.random.default_rng(3)
+    one, other = rng.uniform(40, 90, (2, 30))
+    counts = rng.integers(1, 9, 30)
+    mean, low, high = clip_intervals((other - one)[None], counts, num_draws=20_000)[0]
+    expected = paired_bootstrap(one[None], other[None], counts, num_draws=20_000)
+    assert mean == pytest.approx(expected.difference_mm)
+    assert low == pytest.approx(expected.low_mm, abs=0.3)
+    assert high == pytest.approx(expected.high_mm, abs=0.3)
 
 
 def test_runs_of_one_lifter_are_told_apart() -> None:
