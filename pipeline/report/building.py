@@ -197,7 +197,10 @@ def _tables(runs: Sequence[ReportRun], comparison: Mapping[str, Any] | None) -> 
             },
             "subjects": {
                 split: tables.group_table(
-                    "By subject", found[split]["per_subject"], "subject", metrics=METRICS[:2]
+                    "By subject",
+                    _groups(run, split, "subject"),
+                    "subject",
+                    metrics=METRICS[:2],
                 )
                 for split in splits
             },
@@ -224,7 +227,14 @@ def _compared(
 ) -> dict[str, tables.HtmlTable]:
     return {
         split: tables.compared_groups(
-            f"By {kind}", [one.metrics["splits"][split][f"per_{kind}"] for one in runs], kind
+            f"By {kind}", [_groups(one, split, kind) for one in runs], kind
         )
         for split in splits
     }
+
+
+def _groups(run: ReportRun, split: str, kind: str) -> Mapping[str, Any]:
+    """The means of groups; those of today for runs evaluated before there were such means."""
+    of_file = run.metrics["splits"][split].get(f"per_{kind}")
+    groups: Mapping[str, Any] = of_file or run.evaluations[split].metrics[f"per_{kind}"]
+    return groups

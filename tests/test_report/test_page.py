@@ -291,3 +291,17 @@ def test_runs_on_other_frames_are_not_laid_over_each_other(
         ended = posecache("report", *names, *rest)
         assert ended.code == 3
         assert "they read other stores" in ended.err
+
+
+def test_metrics_without_means_by_subject_get_those_of_today(
+    runs: Path, posecache: CommandLine
+) -> None:
+    for run in (runs / "capf", runs / "pose_only"):
+        metrics = json.loads((run / "metrics.json").read_text())
+        for split in metrics["splits"].values():
+            del split["per_subject"]
+        (run / "metrics.json").write_text(json.dumps(metrics))
+    for words in ([str(runs / "capf")], [str(runs / "capf"), str(runs / "pose_only")]):
+        ended = posecache("report", *words, "--out", str(runs / "page.html"))
+        assert ended.code == 0, ended.err
+        assert "By subject" in (runs / "page.html").read_text()
