@@ -9,14 +9,20 @@ from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, Positive
 Distortion = tuple[float, float, float, float, float]
 
 
-class PredictConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrings=True):
+class PredictConfig(
+    BaseModel,
+    extra="forbid",
+    frozen=True,
+    allow_inf_nan=False,
+    use_attribute_docstrings=True,
+):
     """How `posecache predict` treats pictures and what it writes."""
 
     pictures: Literal["real", "rendered"] = "real"
     """What the input shows. A run that was trained on rendered people is not for real ones, and
     says so in everything that it writes."""
     stride: PositiveInt = 1
-    """Every n-th frame of each video and folder."""
+    """Every n-th frame of each video and folder, from the first on."""
     min_box_score: NonNegativeFloat = 0.0
     """Leave out boxes that are less sure."""
     intrinsics: tuple[PositiveFloat, PositiveFloat, float, float] | None = None

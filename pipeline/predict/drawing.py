@@ -57,6 +57,11 @@ def place_people(
     return placed
 
 
+def overlay_width(size: Sequence[int] | NDArray[np.integer], height: int) -> int:
+    """Returns how wide a picture of (H, W) px is when it is `height` px high; even."""
+    return max(2, round(float(size[1]) * height / float(size[0]) / 2) * 2)
+
+
 def draw_people(
     picture: Picture,
     people: Sequence[Person],
@@ -67,7 +72,7 @@ def draw_people(
 ) -> Picture:
     """Returns the picture, `height` px high, with boxes and 2D joints."""
     scale = height / picture.shape[0]
-    width = max(2, round(picture.shape[1] * scale / 2) * 2)
+    width = overlay_width(picture.shape, height)
     shown = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     drawn = np.ascontiguousarray(shown)
     line = max(1, round(height / 240))

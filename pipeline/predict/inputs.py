@@ -74,7 +74,7 @@ def folder_of(
         name=given.name,
         boxes=None if boxes is None else str(boxes.absolute()),
         min_score=min_score,
-        stride=stride,
+        frame_stride=stride,
     )
     source: BoxSource = "full" if boxes is None else (dataset.box_origin or "imported")
     return dataset, source

@@ -16,22 +16,26 @@ from pipeline.predict.drawing import (
     Picture,
     Space,
     draw_people,
+    overlay_width,
     place_people,
     write_banner,
 )
 from pipeline.predict.film import Film
+from pipeline.predict.overlay_names import is_film, is_video, overlay_files
 from pipeline.predict.poses import Poses
-from stages.extract.datasets.base import Dataset, FrameError
-from stages.extract.datasets.videos import SUFFIXES as VIDEO_SUFFIXES
+from stages.extract.datasets.base import FrameError
+from stages.extract.datasets.filed import FiledDataset
+from stages.extract.datasets.picture_files import NO_VIDEO
 
 _TURN_S = 8.0
 """Seconds of a full turn of the camera around the poses."""
+_GREY = 60
 _BANNER = "NOT FOR REAL PEOPLE: trained on rendered people only"
 
 
 def write_overlays(
     poses: Poses,
-    dataset: Dataset,
+    dataset: FiledDataset,
     out: Path,
     config: PredictConfig,
     *,
@@ -55,28 +59,30 @@ def write_overlays(
     if config.overlay == "none":
         return ()
     files: list[Path] = []
-    total = len({(file, int(f)) for file, f in zip(poses.files, poses.frames, strict=True)})
+    named = overlay_files(poses, dataset, config)
+    rows_of = {file: np.flatnonzero(np.array(poses.files) == file) for file in set(poses.files)}
+    shown = {
+        file: _shown_frames(poses.frames[rows_of[file]], file, config)
+        for file in dict.fromkeys(poses.files)
+    }
+    total = sum(map(len, shown.values()))
     done = 0
-    for file in dict.fromkeys(poses.files):
-        rows = np.flatnonzero(np.array(poses.files) == file)
-        in_video = file.lower().endswith(VIDEO_SUFFIXES)
-        as_video = config.overlay == "video" or (config.overlay == "auto" and in_video)
+    for file, frames in shown.items():
+        rows = rows_of[file]
+        as_video = is_film(file, config)
         painter = _Painter(poses, dataset, config, turning=as_video)
-        stem = Path(file).with_suffix("").as_posix() if file != "." else out.name
         if as_video:
-            target = out / f"{stem}-3d.mp4"
-            stride = max(int(np.diff(np.unique(poses.frames[rows])).min(initial=10**9)), 1)
-            step = 1 if stride == 10**9 else stride
-            with Film(target, fps=fps(file) / step) as film:
-                for picture in painter.pictures(rows):
+            target = out / named[file, None]
+            with Film(target, fps=fps(file) / _step(frames)) as film:
+                for picture in painter.pictures(rows, frames):
                     film.add(picture)
                     done += 1
                     if progress is not None:
                         progress(done, total)
             files.append(target)
             continue
-        for row, picture in zip(_first_rows(poses, rows), painter.pictures(rows), strict=True):
-            target = _picture_file(out, dataset, poses, row)
+        for frame, picture in zip(frames, painter.pictures(rows, frames), strict=True):
+            target = out / named[file, int(frame)]
             _write_picture(picture, target)
             files.append(target)
             done += 1
@@ -89,31 +95,37 @@ class _Painter:
     """Draws the frames of one video or folder."""
 
     def __init__(
-        self, poses: Poses, dataset: Dataset, config: PredictConfig, *, turning: bool
+        self, poses: Poses, dataset: FiledDataset, config: PredictConfig, *, turning: bool
     ) -> None:
         self._poses, self._dataset, self._config = poses, dataset, config
         self._turning = turning
         warned = any(note.startswith("NOT FOR REAL") for note in poses.notes)
         self._banner = _BANNER if warned else None
 
-    def pictures(self, rows: NDArray[np.intp]) -> Iterator[Picture]:
-        """Yields a picture per frame, all of one size if the turning view is drawn."""
+    def pictures(self, rows: NDArray[np.intp], frames: NDArray[np.int64]) -> Iterator[Picture]:
+        """Yields a picture per frame, all of one size if the turning view is drawn.
+
+        `rows` are of one video or folder, `frames` ascend; frames without a row show nobody.
+        """
         poses = self._poses
-        frames = [rows[poses.frames[rows] == frame] for frame in np.unique(poses.frames[rows])]
-        everybody = [self._people(members) for members in frames]
+        members_of: dict[int, list[int]] = {int(frame): [] for frame in frames}
+        for row in rows.tolist():
+            members_of[int(poses.frames[row])].append(row)
+        times = dict(zip(poses.frames[rows].tolist(), poses.time_s[rows].tolist(), strict=True))
+        times_s = np.interp(frames, sorted(times), [times[frame] for frame in sorted(times)])
+        everybody = [self._people(np.array(each, dtype=np.intp)) for each in members_of.values()]
         height = self._config.overlay_height
         bodies = [person.joints_mm for people in everybody for person in people]
         space = Space(poses.skeleton, bodies, size=height)
-        size: tuple[int, int] | None = None
-        for members, people in zip(frames, everybody, strict=True):
-            shown = self._picture(int(members[0]), people, size)
-            size = (shown.shape[0], shown.shape[1])
+        size = self._film_size(rows) if self._turning else None
+        for frame, time_s, people in zip(frames.tolist(), times_s, everybody, strict=True):
+            name, number = self._dataset.picture_key(next(iter(members_of[frame]), int(rows[0])))
+            shown = self._picture(name, frame if number != NO_VIDEO else number, people, size)
             shown_mm = [person.joints_mm for person in people]
             if self._turning:
-                angle = 360.0 * float(poses.time_s[members[0]]) / _TURN_S
+                angle = 360.0 * float(time_s) / _TURN_S
                 views = [space.draw(shown_mm, azimuth=angle)]
             else:
-                size = None
                 space = Space(poses.skeleton, shown_mm, size=height)
                 views = [space.draw(shown_mm, azimuth=azimuth) for azimuth in (0.0, 70.0)]
             whole = np.concatenate([shown, *views], axis=1)
@@ -131,12 +143,14 @@ class _Painter:
             for row, joints in zip(good, placed, strict=True)
         ]
 
-    def _picture(self, row: int, people: list[Person], size: tuple[int, int] | None) -> Picture:
+    def _picture(
+        self, name: str, frame: int, people: list[Person], size: tuple[int, int] | None
+    ) -> Picture:
         height = self._config.overlay_height
         try:
-            image = self._dataset.load_image(row)
+            image = self._dataset.load_picture(name, frame)
         except FrameError:
-            return np.full((height, size[1] if size else height, 3), 60, dtype=np.uint8)
+            return np.full((height, size[1] if size else height, 3), _GREY, dtype=np.uint8)
         shown = draw_people(
             image,
             people,
@@ -146,20 +160,41 @@ class _Painter:
         )
         if size is not None and shown.shape[:2] != size:
             # All frames of a film have one size; pictures of a folder need not.
-            shown = np.asarray(cv2.resize(shown, (size[1], size[0])), dtype=np.uint8)
+            return _fitted(shown, size)
         return shown
 
+    def _film_size(self, rows: NDArray[np.intp]) -> tuple[int, int]:
+        """Return (H, W) of the picture in a film: as wide as the first one that can be read."""
+        height, sizes = self._config.overlay_height, self._poses.image_size[rows]
+        known = sizes[(sizes > 0).all(axis=1)]
+        return height, overlay_width(known[0], height) if len(known) else height
 
-def _first_rows(poses: Poses, rows: NDArray[np.intp]) -> list[int]:
-    frames = poses.frames[rows]
-    return [int(rows[frames == frame][0]) for frame in np.unique(frames)]
+
+def _fitted(picture: Picture, size: tuple[int, int]) -> Picture:
+    """Return a picture in the middle of a grey one of (H, W), as large as fits."""
+    scale = min(size[0] / picture.shape[0], size[1] / picture.shape[1])
+    height, width = (max(1, int(side * scale)) for side in picture.shape[:2])
+    fitted = np.full((*size, 3), _GREY, dtype=np.uint8)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    fitted[top : top + height, left : left + width] = small
+    return fitted
 
 
-def _picture_file(out: Path, dataset: Dataset, poses: Poses, row: int) -> Path:
-    item = dataset.plan().index["item"].words()[row]
-    name = Path(item.split("#")[0])
-    frame = f"-{poses.frames[row]:06d}" if name.suffix.lower() in VIDEO_SUFFIXES else ""
-    return out / name.with_name(f"{name.stem}{frame}-3d.png")
+def _shown_frames(frames: NDArray[np.int64], file: str, config: PredictConfig) -> NDArray[np.int64]:
+    """Return the frames of a video or folder that are shown, ascending.
+
+    A film of a video has those without a person between them, too: it runs as fast as the video.
+    """
+    there = np.unique(frames)
+    if len(there) < 2 or not (is_film(file, config) and is_video(file)):
+        return there
+    return np.arange(int(there[0]), int(there[-1]) + 1, _step(there))
+
+
+def _step(frames: NDArray[np.int64]) -> int:
+    """Return from how many to how many frames these are, ascending; 1 of a single one."""
+    return int(np.gcd.reduce(np.diff(frames))) if len(frames) > 1 else 1
 
 
 def _write_picture(picture: Picture, path: Path) -> None:

@@ -135,7 +135,10 @@ class FiledDataset(ABC):
 
     def load_image(self, row: int) -> NDArray[np.uint8]:
         """Return the picture of `row`, uint8 [H, W, 3] RGB; raises FrameError if it is unusable."""
-        name, frame = self._pictures.of(row)
+        return self.load_picture(*self._pictures.of(row))
+
+    def load_picture(self, name: str, frame: int) -> NDArray[np.uint8]:
+        """Return the picture of a `picture_key`, or any other frame of that video, as above."""
         path = self._pictures_root / name
         return read_picture(path) if frame == NO_VIDEO else self._videos.read(path, frame)
 

@@ -46,6 +46,7 @@ class Folder(FiledDataset):
         skeleton: str = "COCO17",
         only: str | None = None,
         stride: int = 1,
+        frame_stride: int = 1,
         limit: int | None = None,
     ) -> None:
         """Look for pictures and videos.
@@ -59,6 +60,7 @@ class Folder(FiledDataset):
             skeleton: joint set of the (invalid) labels.
             only: name of the one picture or video in `root` that is wanted; None for all.
             stride: keep every `stride`-th row of each clip.
+            frame_stride: keep frames whose number is a multiple of this, the same of all persons.
             limit: keep at most this many rows, evenly spaced.
 
         Raises:
@@ -70,11 +72,14 @@ class Folder(FiledDataset):
         if self._boxes is not None and not self._boxes.is_file():
             raise DatasetError(
                 f"{self._boxes}: there is no such box file. Correct dataset.options.boxes, a path "
-                "from dataset.root on or a whole one (of predict: --boxes); 'posecache find-people' "
-                "writes such files."
+                "from dataset.root on or a whole one (of predict: --boxes); "
+                "'posecache find-people' writes such files."
             )
         self._min_score, self._split, self._skeleton = min_score, split, skeleton
+        if frame_stride < 1:
+            raise OptionError(f"frame_stride must be at least 1, got {frame_stride}.")
         self._only, self._stride, self._limit = only, stride, limit
+        self._frame_stride = frame_stride
         super().__init__(
             root,
             name=name,
@@ -87,6 +92,7 @@ class Folder(FiledDataset):
                 "limit": limit,
                 # Left out where it is not used, as in stores from before there was the choice.
                 **({} if only is None else {"only": only}),
+                **({} if frame_stride == 1 else {"frame_stride": frame_stride}),
             },
         )
 
@@ -108,6 +114,12 @@ class Folder(FiledDataset):
                 raise DatasetError(f"{self._boxes}: no box has a score of {self._min_score}.")
             placed = place_boxes(table, sources, str(self._boxes))
             notes = [unboxed_note(placed, sources)]
+        is_kept = placed.frame % self._frame_stride == 0
+        if not is_kept.any():
+            raise DatasetError(
+                f"{self._boxes}: no box is in a frame whose number is a multiple of"
+                f" {self._frame_stride}. Take a smaller stride."
+            )
         clips = [f"{sources[s].name}/{t}" for s, t in zip(placed.source, placed.track, strict=True)]
         first_seen = dict.fromkeys(_in_order(placed, clips))
         position = {clip: i for i, clip in enumerate(first_seen)}
@@ -117,6 +129,7 @@ class Folder(FiledDataset):
             placed.frame,
             stride=self._stride,
             limit=self._limit,
+            keep=is_kept,
         )
         plan, pictures = self._table(sources, placed, rows, [clips[row] for row in rows])
         return DatasetRows(plan, pictures, notes=tuple(note for note in notes if note))
