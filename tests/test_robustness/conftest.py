@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,12 +38,11 @@ def posecache(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Three runs on one store of drawn people, seen by the shipped detector."""
+    """Three runs on one store of drawn people, seen by the shipped detector; one is a control."""
     root = tmp_path_factory.mktemp("robustness")
     kinds = {
         "capf": ["lifter.name=capf"],
         "pose_only": ["lifter.name=pose_only"],
-        "shuffled": ["lifter.name=capf", "train.data.context=shuffled"],
     }
     found: dict[str, Path] = {}
     for name, settings in kinds.items():
@@ -50,7 +51,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         sets += [f"data_root={root / 'data'}", f"runs_root={root / 'runs'}"]
         _lift(sets)
         (found[name],) = {path for path in (root / "runs").glob("*") if path.is_dir()} - before
-    return Trained(root, **found)
+    # The same weights, read as those of a control, save a training.
+    control = shutil.copytree(found["capf"], root / "runs" / "control")
+    for name in ("run.json", "config.json"):
+        content = json.loads((control / name).read_text())
+        content["train"]["data"]["context"] = "shuffled"
+        (control / name).write_text(json.dumps(content))
+    return Trained(root, shuffled=control, **found)
 
 
 def _lift(sets: list[str]) -> None:
