@@ -18,6 +18,7 @@ from pipeline.predict.inputs import (
     Input,
     find_input,
     folder_of,
+    left_out_note,
     looks_for_people,
     parse_intrinsics,
     refuse_output_inside,
@@ -71,7 +72,9 @@ def run_predict(
     with Interruption("the running part") as interruption, Meter(screen) as meter:
         if boxes is None and looks_for_people(config.people):
             writable_folder(folder, "--out")
-            boxes = _find_people(given, config.people, folder, meter, interruption)
+            boxes, note = _find_people(given, config.people, folder, meter, interruption)
+            if note is not None:
+                screen.print(note, style="yellow", soft_wrap=True)
         dataset, box_source = folder_of(
             given,
             boxes=boxes,
@@ -164,14 +167,14 @@ def _find_people(
     folder: Path,
     meter: Meter,
     interruption: Interruption,
-) -> Path:
+) -> tuple[Path, str | None]:
     path = folder / _PEOPLE_FILE
 
     def show(progress: FindProgress) -> None:
         note = f"frame {progress.done} of {progress.total}, {progress.source}"
         meter.update("find people", progress.done / progress.total, note)
 
-    complete = write_people(
+    found = write_people(
         given,
         build_person_detector(config),
         config,
@@ -179,12 +182,13 @@ def _find_people(
         progress=show,
         stop=interruption.requested,
     )
-    if not complete and interruption.signal_number is not None:
+    if found is None:
+        assert interruption.signal_number is not None
         raise Stopped(
             f"{path}: not all frames are done. The same command goes on from here.",
             interruption.signal_number,
         )
-    return path
+    return path, left_out_note(found, config)
 
 
 def _facts(poses: Poses, run_dir: Path, files: Sequence[Path], rows_per_s: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.errors import ConfigError, PipelineError, UnwritableTarget
 from stages.extract.boxes.files import write_boxes
-from stages.extract.boxes.find import FindProgress, find_people
+from stages.extract.boxes.find import FindProgress, FoundPeople, find_people
 from stages.extract.boxes.people import PeopleConfig, PersonDetector, detector_identity
 from stages.extract.crops import BoxSource
 from stages.extract.datasets.folder import Folder
@@ -88,8 +88,8 @@ def write_people(
     *,
     progress: Callable[[FindProgress], None],
     stop: Callable[[], bool],
-) -> bool:
-    """Write the box file of the persons that a detector finds; return whether it is complete.
+) -> FoundPeople | None:
+    """Write the box file of the persons that a detector finds, and return them; None if stopped.
 
     A stopped search goes on from where it was. Raises PipelineError if there is nobody.
     """
@@ -105,16 +105,37 @@ def write_people(
         stop=stop,
     )
     if not found.complete:
-        return False
+        return None
     if not len(found.table):
         raise PipelineError(
             f"{given.root if given.only is None else given.root / given.only}: no person was found"
-            f" in {found.num_frames} frames. Give boxes (--boxes FILE), or lower"
-            " people.tracks.min_score."
+            f" in {found.num_frames} frames. {_why_nobody(found, config)}"
         )
     write_boxes(path, found.table, "written by posecache predict")
     journal.unlink()
-    return True
+    return found
+
+
+def _why_nobody(found: FoundPeople, config: PeopleConfig) -> str:
+    if not found.num_boxes or config.link == "none":
+        return "Give boxes (--boxes FILE), or lower people.tracks.min_score."
+    return (
+        f"Its {found.num_boxes} boxes are unsure, or follow each other too shortly to be a person"
+        f" (people.tracks.min_score, min_length {config.tracks.min_length}). For pictures that are"
+        " no sequence: --set people.link=none."
+    )
+
+
+def left_out_note(found: FoundPeople, config: PeopleConfig) -> str | None:
+    """Return a sentence on the boxes that are no person's, None if there are none."""
+    left_out = found.num_boxes - len(found.table)
+    if not left_out:
+        return None
+    link = "" if config.link == "none" else " For pictures that are no sequence: people.link=none."
+    return (
+        f"{left_out} of {found.num_boxes} boxes were left out as unsure or seen too shortly"
+        f" (people.tracks).{link}"
+    )
 
 
 def looks_for_people(config: PeopleConfig) -> bool:

@@ -123,7 +123,7 @@ def _linked(
         table = np.array(boxes, dtype=np.float64).reshape(-1, 5)
         num_boxes += len(table)
         numbers = np.array(frames, dtype=np.int64)
-        tracks = _tracks(numbers, table, config)
+        tracks = _tracks(numbers, table, config, len(range(0, source.num_frames, config.stride)))
         num_tracks += int(tracks.max(initial=UNTRACKED)) + 1
         for row in np.lexsort((tracks, numbers)):
             if tracks[row] == UNTRACKED:
@@ -141,10 +141,13 @@ def _linked(
 
 
 def _tracks(
-    frames: NDArray[np.int64], boxes: NDArray[np.float64], config: PeopleConfig
+    frames: NDArray[np.int64], boxes: NDArray[np.float64], config: PeopleConfig, num_frames: int
 ) -> NDArray[np.int64]:
     if config.link == "overlap":
-        return link_boxes(frames, boxes[:, :4], boxes[:, 4], config.tracks)
+        # Nobody can be seen more often than there are frames, as in a single picture.
+        shortest = min(config.tracks.min_length, num_frames)
+        tracks = config.tracks.model_copy(update={"min_length": shortest})
+        return link_boxes(frames, boxes[:, :4], boxes[:, 4], tracks)
     places = number_persons(frames, boxes[:, 4], boxes[:, :4])
     return np.where(boxes[:, 4] >= config.tracks.min_score, places, UNTRACKED)
 

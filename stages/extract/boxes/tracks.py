@@ -26,7 +26,7 @@ class TrackConfig(BaseModel, extra="forbid", frozen=True, use_attribute_docstrin
     max_gap: NonNegativeInt = 15
     """A person may be unseen for this many frames of the video."""
     min_length: PositiveInt = 5
-    """Tracks of fewer boxes are left out."""
+    """Tracks of fewer boxes are left out; of a sequence with fewer frames, those that miss one."""
 
 
 def link_boxes(
