@@ -36,8 +36,8 @@ class PredictConfig(
     fps: PositiveFloat | None = None
     """Frames per second of folders of pictures, and of videos that do not say; `None`: 25."""
     refine: bool = False
-    """Move joints and root so that they project onto the 2D joints and bones keep their lengths;
-    needs `intrinsics`."""
+    """Move joints and root so that they project onto the 2D joints and bones keep their lengths, as
+    `evaluate.refinement` says; needs `intrinsics`."""
     overlay: Literal["auto", "video", "pictures", "none"] = "auto"
     """Pictures beside rotating skeletons: `auto` writes a video for each video, and a picture for
     each picture."""

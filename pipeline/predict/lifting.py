@@ -96,7 +96,12 @@ def predict_poses(
     time_s = frames / seconds_of[[position[name] for name in owners]]
     choice = setup.config.predict
     placed = place_poses(
-        poses[usable], lifted_px[usable], skeleton, choice, scale_mm=lifted.scale_mm
+        poses[usable],
+        lifted_px[usable],
+        skeleton,
+        choice,
+        scale_mm=lifted.scale_mm,
+        refinement=setup.config.evaluate.refinement,
     )
     root_mm = spread_mm = None
     if lifted.scale_mm is not None:

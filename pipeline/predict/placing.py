@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cache import Skeleton
 from pipeline.predict.config import PredictConfig
+from stages.lift.config import RefinementConfig
 from stages.lift.intrinsics import Intrinsics
 from stages.lift.refinement import refine
 from stages.lift.roots import estimate_root_mm
@@ -29,6 +30,7 @@ def place_poses(
     config: PredictConfig,
     *,
     scale_mm: NDArray[np.float64] | None = None,  # [n, J] of the lifter's Laplace errors
+    refinement: RefinementConfig | None = None,  # None: its defaults
 ) -> Placed | None:
     """Returns the poses, refined if that is asked for, and their places; None without intrinsics.
 
@@ -39,7 +41,12 @@ def place_poses(
     camera = camera_of(config, len(joints_3d_mm))
     if config.refine:
         found = refine(
-            joints_3d_mm, keypoints_px, camera, parents=skeleton.parents, scale_mm=scale_mm
+            joints_3d_mm,
+            keypoints_px,
+            camera,
+            parents=skeleton.parents,
+            scale_mm=scale_mm,
+            config=refinement,
         )
         return Placed(found.joints_mm, found.root_mm)
     roots = estimate_root_mm(

@@ -139,6 +139,8 @@ def _notes(config: RunConfig, trained_on: TrainedOn, box_source: str) -> tuple[s
         notes.append(f"2D joints are {trained_on.keypoint_note}.")
     if "recoded" in identity:
         notes.append("The run was trained on maps that were recoded; here they are not.")
+    if config.predict.refine:
+        notes.append("Refined: poses are moved to fit the 2D joints, with the intrinsics given.")
     if config.predict.smooth_s:
         notes.append(f"Smoothed over time: Gaussian of {config.predict.smooth_s:g} s.")
     if config.evaluate.allow:

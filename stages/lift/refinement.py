@@ -90,6 +90,8 @@ def refine(
     converged = np.zeros(len(joints_mm), dtype=bool)
     for first in range(0, len(joints_mm), _CHUNK_FRAMES):
         frames = first + np.flatnonzero(placed[first : first + _CHUNK_FRAMES])
+        if not len(frames):
+            continue
         terms = Terms(
             predicted_mm=joints_mm[frames],
             keypoints_px=seen[frames],

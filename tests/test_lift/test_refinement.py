@@ -162,6 +162,16 @@ def test_a_pose_without_keypoints_stays_as_it_was_predicted() -> None:
     assert np.isnan(found.residual_px[1:3]).all()
 
 
+def test_poses_stay_where_none_of_them_can_be_placed() -> None:
+    joints, roots = people(3)
+    seen = keypoints(joints + roots[:, None], camera())
+    seen[..., 2] = 0.0
+    found = refine(joints, seen, lens(3), parents=PARENTS)
+    assert np.isnan(found.root_mm).all()
+    assert not found.converged.any()
+    np.testing.assert_array_equal(found.joints_mm, joints)
+
+
 def test_lengths_are_medians_of_their_clip() -> None:
     joints = np.zeros((5, 2, 3))
     joints[:, 1, 0] = [10.0, 30.0, 20.0, 7.0, 9.0]

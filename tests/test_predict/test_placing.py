@@ -9,6 +9,7 @@ import pytest
 from cache import get_skeleton
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.placing import place_poses
+from stages.lift.config import RefinementConfig
 
 SKELETON = get_skeleton("H36M17")
 INTRINSICS = (610.0, 595.0, 330.0, 236.0)
@@ -39,6 +40,22 @@ def test_a_true_pose_is_placed_where_it_was_seen(
     assert placed is not None
     np.testing.assert_allclose(placed.root_mm, roots, atol=1.0)
     np.testing.assert_allclose(placed.joints_3d_mm, joints, atol=1.0)
+
+
+def test_the_terms_of_the_refinement_are_those_of_the_settings() -> None:
+    joints, _, keypoints = seen_people((0.0,) * 5)
+    keypoints[..., :2] += np.random.default_rng(1).normal(scale=4.0, size=keypoints[..., :2].shape)
+    config = PredictConfig(intrinsics=INTRINSICS, refine=True)
+    moved = []
+    for prior_sigma_mm in (1e-3, 40.0):
+        placed = place_poses(
+            *(joints, keypoints, SKELETON, config),
+            refinement=RefinementConfig(prior_sigma_mm=prior_sigma_mm),
+        )
+        assert placed is not None
+        moved.append(float(np.abs(placed.joints_3d_mm - joints).max()))
+    assert moved[0] < 0.01
+    assert moved[1] > 1.0
 
 
 def test_another_focal_length_is_another_place() -> None:

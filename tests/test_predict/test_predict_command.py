@@ -6,6 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -15,6 +16,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.predict.files import read_npz
 from pipeline.predict.film import Film
+from pipeline.predict.placing import place_poses
 from pipeline.predict.setup import choose_run
 from tests.test_pipeline.commands import CommandLine, Ended
 from tests.test_predict.conftest import Place, numbers
@@ -185,3 +187,28 @@ def test_the_newest_run_that_can_be_used_is_taken(tmp_path: Path) -> None:
         (tmp_path / name / "metrics.json").unlink()
     with pytest.raises(PipelineError, match=r"no finished run that lifts.*posecache lift"):
         choose_run(None, tmp_path)
+
+
+def test_refinement_is_as_the_settings_say_is_said_and_may_place_nobody(
+    place: Place, posecache: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (picture, *_) = sorted(place.pictures.glob("*/*.png"))
+    given = []
+
+    def record(*arguments: Any, **options: Any) -> Any:
+        given.append(options["refinement"])
+        return place_poses(*arguments, **options)
+
+    monkeypatch.setattr("pipeline.predict.lifting.place_poses", record)
+    # Poses of a run of two steps fit no camera: nothing is placed, and nothing moves.
+    words = ("--intrinsics", "9000,9000,128,128", "-s", "predict.overlay=none")
+    sets = ("-s", "predict.refine=true", "-s", "evaluate.refinement.prior_sigma_mm=7")
+    for name, more in (("plain", ()), ("refined", sets)):
+        ended = predict(posecache, place, picture, tmp_path / name, *words, *more)
+        assert ended.code == 0, ended.err
+    plain, refined = (read_npz(tmp_path / name / "poses.npz") for name in ("plain", "refined"))
+    assert given[1].prior_sigma_mm == 7
+    assert not any("Refined" in note for note in plain["about"]["notes"])
+    assert any("Refined" in note for note in refined["about"]["notes"])
+    assert np.isnan(refined["root_mm"]).all()
+    np.testing.assert_array_equal(refined["joints_3d_mm"], plain["joints_3d_mm"])
