@@ -30,11 +30,11 @@ from benchmarks.published.lifter import PublishedLifter
 from lifter import build_lifter
 from lifter.config import LifterConfig
 from stages.lift.config import Precision, TrainConfig
-from stages.lift.devices import torch_settings
 from stages.lift.feed.batch import Batch
 from stages.lift.fit.optimizer import build_optimizer
 from stages.lift.fit.step import TrainStep
 from stages.lift.runs.state import TrainState
+from stages.lift.torch_settings import torch_settings
 
 NUM_JOINTS, CROP_SIZE = 17, (256, 192)
 PUBLISHED, ON_MAPS, POSECACHE, EIGHT_BIT = (

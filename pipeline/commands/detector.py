@@ -12,8 +12,8 @@ from pipeline.console import Meter, console, print_json
 from pipeline.datasets import dataset_of
 from pipeline.runs import PROVENANCE_FILE, provenance, writable_folder, write_json
 from pipeline.tables import detector_error_table
+from stages.devices import use_device
 from stages.extract.datasets.kept import KeptPictures
-from stages.extract.detectors.devices import use_device
 from stages.extract.training.train import train_detector
 
 

@@ -7,10 +7,6 @@ class LiftError(ValueError):
     """Stage 2 cannot go on; the message says what is wrong and what to do next."""
 
 
-class DeviceError(LiftError):
-    """There is no torch device of the configured name, or it cannot be used on this machine."""
-
-
 class EmptySplit(LiftError):
     """A split that is asked for holds no usable row."""
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cache import CacheReader
+from stages.devices import use_device
 from stages.lift.calibration import calibration
 from stages.lift.config import DataConfig, EvaluateConfig
-from stages.lift.devices import torch_settings, use_device
 from stages.lift.errors import EmptySplit, NotFiniteLoss
 from stages.lift.feed.batches import LiftData
 from stages.lift.feed.residency import Placement, place_maps
@@ -28,6 +28,7 @@ from stages.lift.scores import (
     summarise,
     summarise_groups,
 )
+from stages.lift.torch_settings import torch_settings
 
 
 @dataclass(frozen=True)

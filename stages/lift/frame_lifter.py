@@ -16,8 +16,8 @@ from lifter import LIFTERS
 from lifter.models.base import prediction
 from lifter.pyramid import geometric_shifts, sample_joints
 from lifter.uncertainty import ScaledLifter, scale_m
+from stages.devices import use_device
 from stages.lift.config import EvaluateConfig
-from stages.lift.devices import torch_settings, use_device
 from stages.lift.errors import LiftError
 from stages.lift.feed.inputs import FLIPPED, mirror, view_inputs
 from stages.lift.feed.passes import places_in_tiles
@@ -25,6 +25,7 @@ from stages.lift.feed.samples import METRES_PER_MM
 from stages.lift.feed.windows import windowing_of
 from stages.lift.predictions import evaluation_mode
 from stages.lift.runs.checkpoints import LoadedRun
+from stages.lift.torch_settings import torch_settings
 
 
 @dataclass(frozen=True)

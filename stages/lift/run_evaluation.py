@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cache import CacheReader
+from stages.devices import use_device
 from stages.lift.config import EvaluateConfig
-from stages.lift.devices import use_device
 from stages.lift.errors import RunMissing
 from stages.lift.evaluation import Evaluation, evaluate_models, evaluation_splits
 from stages.lift.feed.levels import sampling_backend

@@ -13,11 +13,11 @@ from cache import CacheReader, LevelSpec
 from cache.coords import apply_affine, invert_affine
 from lifter.sampled_points import recorded_sampling
 from stages.lift.config import EvaluateConfig
-from stages.lift.devices import torch_settings
 from stages.lift.feed.batches import LiftData
 from stages.lift.feed.inputs import PLAIN
 from stages.lift.predictions import evaluation_mode
 from stages.lift.runs.checkpoints import LoadedRun
+from stages.lift.torch_settings import torch_settings
 
 
 @dataclass(frozen=True)

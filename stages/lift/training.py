@@ -11,8 +11,8 @@ import torch
 
 from cache import CacheReader
 from lifter.config import LifterConfig
+from stages.devices import use_device
 from stages.lift.config import TrainConfig
-from stages.lift.devices import torch_settings, use_device
 from stages.lift.feed.levels import level_names, sampling_backend
 from stages.lift.feed.residency import Placement
 from stages.lift.feed.rundata import check_splits, open_data
@@ -29,6 +29,7 @@ from stages.lift.runs.identity import describe
 from stages.lift.runs.recording import Recording
 from stages.lift.runs.state import TrainState
 from stages.lift.sources import selection_notes
+from stages.lift.torch_settings import torch_settings
 
 
 @dataclass(frozen=True)

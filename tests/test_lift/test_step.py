@@ -13,7 +13,6 @@ from torch import nn
 from cache import CacheReader
 from lifter.config import LifterConfig
 from stages.lift import NotFiniteLoss, TrainConfig, load_run, train
-from stages.lift.devices import torch_settings
 from stages.lift.feed.batch import Batch
 from stages.lift.feed.batches import LiftData
 from stages.lift.fit.optimizer import build_optimizer
@@ -22,6 +21,7 @@ from stages.lift.runs.checkpoints import build_model
 from stages.lift.runs.identity import describe
 from stages.lift.runs.rundir import read_log
 from stages.lift.runs.state import TrainState
+from stages.lift.torch_settings import torch_settings
 
 CPU = torch.device("cpu")
 CAPF = LifterConfig(

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from cache.fingerprint import hash_arrays
+from stages.devices import use_device
 from stages.extract.crops import corner_affine
 from stages.extract.detectors.base import DetectorError
 from stages.extract.detectors.checkpoints import load_weights
-from stages.extract.detectors.devices import use_device
 from stages.extract.detectors.mmpose.network import build_pose_estimator, import_mmpose
 
 

@@ -17,10 +17,6 @@ class DetectorError(ValueError):
     """A detector cannot be built or used: wrong checkpoint, unknown tap, crops of another size."""
 
 
-class DeviceError(DetectorError):
-    """There is no torch device of the configured name, or it cannot be used on this machine."""
-
-
 @dataclass(frozen=True)
 class Tap:
     """A place in a network from which a feature level is read."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from cache.fingerprint import hash_arrays
 from cache.schema import LevelSpec
-from stages.extract.detectors.base import DetectorError, DeviceError, Tap
-from stages.extract.detectors.devices import use_device
+from stages.devices import DeviceError, use_device
+from stages.extract.detectors.base import DetectorError, Tap
 from stages.extract.detectors.folding import fold_norms as fold_norms_of
 from stages.extract.detectors.rounding import run_in_float32
 

@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from cache.skeletons import get_skeleton
+from stages.devices import use_device
 from stages.extract.datasets.base import Dataset, DatasetError
 from stages.extract.detectors.checkpoints import load_weights
-from stages.extract.detectors.devices import use_device
 from stages.extract.detectors.mmpose.config import load_config
 from stages.extract.detectors.mmpose.hrnet import build_hrnet_config
 from stages.extract.detectors.mmpose.network import build_pose_estimator

@@ -1,10 +1,12 @@
-"""Torch devices by name, refused in the words of the configuration."""
+"""Torch devices by name, for both stages, refused in the words of the configuration."""
 
 from __future__ import annotations
 
 import torch
 
-from stages.extract.detectors.base import DeviceError
+
+class DeviceError(ValueError):
+    """There is no such device here, or it cannot do what is asked for."""
 
 
 def use_device(name: str) -> torch.device:
