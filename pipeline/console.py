@@ -20,10 +20,17 @@ PLAIN_WIDTH = 160
 """Columns of a table that goes into a file or a pipe: wide enough that no number is cut."""
 
 
+class _Screen(Console):
+    """A console that leaves an output that nobody reads any more to the command line."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
 def console(*, quiet: bool = False) -> Console:
     """Return the console of the standard output; a quiet one shows nothing."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    return Console(width=width, quiet=quiet, highlight=False, soft_wrap=False)
+    return _Screen(width=width, quiet=quiet, highlight=False, soft_wrap=False)
 
 
 def print_json(content: Any) -> None:

@@ -44,6 +44,10 @@ class StoreMissing(PipelineError, FileNotFoundError):
     """A store that a command needs is not there."""
 
 
+class NoUsableFrames(PipelineError):
+    """An extraction has recorded every frame as unusable."""
+
+
 class Stopped(PipelineError):
     """A signal asked to stop; what was finished by then is kept."""
 

@@ -19,7 +19,7 @@ from pipeline.config import RunConfig
 from pipeline.console import Meter
 from pipeline.datasets import dataset_of
 from pipeline.detectors import build_detector
-from pipeline.errors import Stopped, StoreMissing
+from pipeline.errors import NoUsableFrames, Stopped, StoreMissing
 from pipeline.extract_plan import ExtractPlan, plan_extraction, say_plan
 from pipeline.interruption import Interruption
 from pipeline.notes import write_note
@@ -79,6 +79,7 @@ def ensure_store(
         CacheMismatch: the store at this path was made of something else; every key is named.
         StoreMissing: there is no store where `store` of the configuration says.
         Stopped: a signal ended it; running chunks were finished.
+        NoUsableFrames: the store is complete, and every frame of it is recorded as unusable.
     """
     if config.store is not None:
         open_store(config.store)
@@ -137,8 +138,6 @@ def ensure_store(
             interruption.signal_number,
         )
     seconds = {"load detector": loaded - start, "extract": summary.seconds}
-    if not summary.chunks_missing:
-        write_note(store, "request", request_of(config))
     note = {
         **provenance(seconds),
         "dataset": _dataset_note(config),
@@ -146,7 +145,15 @@ def ensure_store(
     }
     write_note(store, "provenance", note)
     _say_done(store, summary, part, screen)
-    _list_bad_frames(store, dataset, config.crop, screen)
+    bad = _list_bad_frames(store, dataset, config.crop, screen)
+    if not summary.chunks_missing:
+        if bad is not None and bad.count == len(dataset.plan()):
+            raise NoUsableFrames(
+                f"{store}: not one of its {bad.count:,} frames can be used: {bad.reasons}. "
+                f"{bad.path} says why of each. Mend that, delete the store, and run the same "
+                "command again."
+            )
+        write_note(store, "request", request_of(config))
     rates = {} if rate.rows_per_s is None else {"extract": rate.rows_per_s}
     return StoreState(store, not summary.chunks_missing, seconds, rates, summary)
 
@@ -219,17 +226,31 @@ def damaged_chunks(store: str, screen: Console) -> tuple[int, ...]:
     return chunks
 
 
-def _list_bad_frames(store: str, dataset: Dataset, crop: CropConfig, screen: Console) -> None:
+@dataclass(frozen=True)
+class _Bad:
+    """Frames that cannot be used."""
+
+    count: int
+    reasons: str
+    path: str | None
+    """Of the list of them."""
+
+
+def _list_bad_frames(
+    store: str, dataset: Dataset, crop: CropConfig, screen: Console
+) -> _Bad | None:
     """Write the list of bad frames and say how many there are, by reason, and where it lies."""
     found, path = write_list(store, dataset, crop)
-    if found:
-        counts = Counter(frame.reason for frame in found)
-        text = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
-        screen.print(
-            f"frames that cannot be used: {text}. All of them, with reasons: {path}",
-            style="yellow",
-            soft_wrap=True,
-        )
+    if not found:
+        return None
+    counts = Counter(frame.reason for frame in found)
+    text = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
+    screen.print(
+        f"frames that cannot be used: {text}. All of them, with reasons: {path}",
+        style="yellow",
+        soft_wrap=True,
+    )
+    return _Bad(len(found), text, path)
 
 
 def _say_done(store: str, summary: ExtractSummary, part: ChunkPart | None, screen: Console) -> None:

@@ -49,19 +49,19 @@ def config_layers(
     ]
     dataset = _taken(layers, "dataset_file", dataset)
     detector = _taken(layers, "detector_file", detector)
-    if dataset:
+    if dataset is not None:
         layers.insert(0, Layer(f"dataset {dataset}", settings.read_shipped("datasets", dataset)))
         detector = _taken(layers[:1], "detector_file", detector)
-    if detector:
+    if detector is not None:
         tree = settings.read_shipped("detectors", detector)
         layers.insert(0, Layer(f"detector {detector}", tree))
-    if ladder:
+    if ladder is not None:
         for layer in layers:
             _keep_of_comparison(layer.tree)
         layers.append(Layer(f"ladder {ladder}", settings.read_shipped("ladders", ladder)))
-    if lifter:
+    if lifter is not None:
         layers.append(Layer("option --lifter", {"lifter": {"name": lifter}}))
-    if device:
+    if device is not None:
         layers.append(
             Layer("option --device", {owner: {"device": device} for owner in _WITH_DEVICE})
         )
@@ -130,7 +130,7 @@ def _taken(layers: Sequence[Layer], key: str, chosen: str | None) -> str | None:
     """Remove `key` from all layers; return what is chosen, else the value of the topmost."""
     found = [layer.tree.pop(key, None) for layer in layers]
     named = [str(value) for value in found if value]
-    return chosen or (named[-1] if named else None)
+    return named[-1] if chosen is None and named else chosen
 
 
 def _keep_of_comparison(tree: Tree) -> None:

@@ -100,14 +100,19 @@ def describe_run(run_dir: Path, runs_root: Path) -> Entry:
     return entry
 
 
-def write_index(runs_root: Path) -> list[Entry]:
+def write_index(
+    runs_root: Path, check: Callable[[Sequence[Entry]], object] | None = None
+) -> list[Entry]:
     """Write `index.csv` of all runs below `runs_root`, whole or not at all; return the entries.
 
     Processes that write it at a time take turns, so that none overwrites a newer index with an
-    older one. Raises UnwritableTarget.
+    older one. `check` is called with the entries before anything is written. Raises
+    UnwritableTarget.
     """
     with _turn(runs_root):
         entries = list_runs(runs_root)
+        if check is not None:
+            check(entries)
         columns = dict.fromkeys([*COLUMNS, *(key for entry in entries for key in entry)])
         lines = io.StringIO()
         writer = csv.DictWriter(lines, list(columns), lineterminator="\n")

@@ -51,7 +51,8 @@ def index_table(entries: Sequence[Mapping[str, Any]]) -> Table:
         if len(entries) > 1 and len({entry[key] for entry in entries}) == 1
     }
     common = ", ".join(f"{_COLUMNS[key]} {_text(key, value)}" for key, value in shared.items())
-    title = f"{len(entries)} runs, errors in mm" + (f"; all: {common}" if common else "")
+    number = "1 run" if len(entries) == 1 else f"{len(entries)} runs"
+    title = f"{number}, errors in mm" + (f"; all: {common}" if common else "")
     notes: dict[str, list[str]] = {}
     for entry in entries:
         if entry["notes"]:

@@ -111,7 +111,8 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, "utf-8")
+        # Names of files need not be text; their bytes are written as they are.
+        temporary.write_text(text, "utf-8", "surrogateescape")
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):

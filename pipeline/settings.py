@@ -147,6 +147,16 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
 
 def _describe(model: type[BaseModel], item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        own = (
+            ""
+            if "." in key
+            else "; a preset of your own that begins with 'extends: default' has it"
+        )
+        return f"{key}: must be set{own}"
+    if item["type"] == "model_type":
+        inner = next((name for name in dotted_keys(model) if name.startswith(f"{key}.")), key)
+        return f"{key}: holds settings, such as {inner}, and is no value (got {item['input']!r})"
     if item["type"] != "extra_forbidden":
         said = item["msg"].removeprefix("Value error, ")
         # Of a rule about several keys the input is all of them, which the rule names itself.

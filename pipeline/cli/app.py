@@ -29,11 +29,19 @@ app = typer.Typer(
     add_completion=False,  # its own two options, below, do without importing pydantic
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"max_content_width": 100},
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
 )
 get_completion_inspect_parameters()  # makes the shells known
 app.add_typer(cache_app, rich_help_panel=panels.EXTRACT)
 app.add_typer(config_app, rich_help_panel=panels.SETTINGS)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"posecache {version('posecache')}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -41,6 +49,10 @@ def _root(
     context: typer.Context,
     _debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error.")
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
     _install_completion: Annotated[
         bool,

@@ -21,6 +21,8 @@ def unknown_command(context: Any, name: str) -> UsageError:
     """Return the error of a command that the group of `context` does not have."""
     group, path = context.command, context.command_path
     text = f"There is no command '{path} {name}'"
+    if name == "help":
+        return UsageError(f"{text}; did you mean '{path} --help'?")
     root = context.find_root()
     wanted = _OTHER_WORDS.get(name, name)
     for words in _paths(root.command):

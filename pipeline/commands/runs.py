@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.console import console, print_json
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.run_index import INDEX_FILE, chosen, ordered, write_index
+from pipeline.run_index import INDEX_FILE, Entry, chosen, ordered, write_index
 from pipeline.run_tables import index_table
 from pipeline.settings import parse_set
 
@@ -24,9 +24,12 @@ def run_list_runs(
         raise PipelineError(
             f"{root}: there is no such folder of runs. Train one first: posecache lift."
         )
-    entries = chosen(write_index(root), where)
-    if sort is not None:
-        entries = ordered(entries, sort)
+
+    def asked_for(entries: Sequence[Entry]) -> list[Entry]:
+        found = chosen(entries, where)
+        return found if sort is None else ordered(found, sort)
+
+    entries = asked_for(write_index(root, check=asked_for))
     if as_json:
         print_json(entries)
         return

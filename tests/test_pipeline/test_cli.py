@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ PICK = {"--preset", "--dataset", "--detector"}
 
 # A knob is a config key set with --set; a new flag is a decision, made here.
 FLAGS = {
-    (): {"--help", "--debug", "--install-completion", "--show-completion"},
+    (): {"--help", "--version", "--debug", "--install-completion", "--show-completion"},
     ("doctor",): COMMON | {"--json"},
     ("demo",): COMMON | {"--preset", "--device", "--dry-run", "--json"},
     ("ablate",): COMMON | PICK | {"--device", "--dry-run", "--json"},
@@ -74,6 +75,19 @@ def test_the_command_line_is_imported_without_torch_zarr_or_pydantic() -> None:
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
+
+
+def test_the_version_is_that_of_the_package(posecache: CommandLine) -> None:
+    ended = posecache("--version")
+    assert (ended.code, ended.out) == (0, f"posecache {metadata.version('posecache')}\n")
+
+
+@pytest.mark.parametrize("words", [(), ("lift",), ("cache",), ("cache", "list")], ids=" ".join)
+def test_the_short_option_for_help_works_everywhere(
+    words: tuple[str, ...], posecache: CommandLine
+) -> None:
+    assert posecache(*words, "-h") == posecache(*words, "--help")
+    assert posecache(*words, "-h").out.startswith("Usage: posecache")
 
 
 def test_without_a_command_the_usual_ones_are_named_in_order(posecache: CommandLine) -> None:

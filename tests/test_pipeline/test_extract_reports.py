@@ -121,3 +121,18 @@ def test_bad_frames_end_in_a_list_with_reasons(
     shown = posecache("cache", "info", str(store)).out
     assert rows["missing"]["item"] in shown
     assert "up to date" in extract().out
+
+
+def test_an_extraction_of_which_nothing_can_be_used_is_an_error_and_keeps_what_it_found(
+    extract, layout: Path, tmp_path: Path
+) -> None:
+    for path in pictures(layout):
+        path.unlink()
+    store = tmp_path / "data" / "human36m-hrnet-synthetic.zarr"
+    for _ in range(2):  # the second finds the store complete
+        ended = extract()
+        assert ended.code == 3
+        assert f"{store}: not one of its 9 frames can be used: missing 9." in ended.err
+        assert len(ended.err.splitlines()) == 1
+    assert len(store.with_suffix(".bad-frames.csv").read_text().splitlines()) == 10
+    assert store.with_suffix(".provenance.json").is_file()

@@ -127,7 +127,9 @@ def test_a_mistyped_column_gets_a_suggestion(runs: Path, posecache: CommandLine)
         chosen(list_runs(runs), ["lfter=capf"])
     with pytest.raises(ConfigError, match="expected COLUMN=VALUE"):
         chosen(list_runs(runs), ["capf"])
-    assert posecache("list-runs", "--sort", "erors", "-s", f"runs_root={runs}").code == 2
+    for words in (("--sort", "erors"), ("--where", "lfter=capf"), ("--where", "capf")):
+        assert posecache("list-runs", *words, "-s", f"runs_root={runs}").code == 2
+    assert not (runs / "index.csv").exists()
 
 
 BROKEN = {

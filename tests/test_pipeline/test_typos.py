@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from pathlib import Path
 
@@ -24,7 +25,10 @@ MISTYPED = [
     ("lift --lr 1", "but there is a setting: --set train.lr=VALUE."),
     ("lift --batch-size 1", "but there is a setting: --set train.batch_size=VALUE."),
     ("lift --debug", "it comes first, posecache --debug lift ..."),
-    ("--vresion", "posecache has no option '--vresion'. It has: --debug"),
+    ("--vresion", "posecache has no option '--vresion'; did you mean '--version'?"),
+    ("--xyz", "posecache has no option '--xyz'. It has: --debug"),
+    ("help", "There is no command 'posecache help'; did you mean 'posecache --help'?"),
+    ("cache help", "did you mean 'posecache cache --help'?"),
     ("convert-checkpoint --xyz", "It has: --json, --help."),
 ]
 
@@ -46,9 +50,11 @@ CHOICES = [
     ("ablate laddr", "There is no ladder 'laddr'; did you mean 'ladder'? Known:"),
     ("config show --preset papr", "There is no preset 'papr'; did you mean 'paper'? Known:"),
     ("config show --dataset synthetc", "did you mean 'synthetic'?"),
+    ("config show --detector ''", "There is no detector ''. Known: "),
     ("config show --detector hrnet-w23", "did you mean 'hrnet-w32'?"),
     ("config show --set trian.lr=1", "trian: unknown key; did you mean 'train'?"),
     ("config show --set train.lrr=1", "did you mean 'train.lr'?"),
+    ("config show --set train=3", "train: holds settings, such as train."),
 ]
 
 
@@ -56,7 +62,7 @@ CHOICES = [
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     words: str, said: str, posecache: CommandLine
 ) -> None:
-    ended = posecache(*words.split())
+    ended = posecache(*shlex.split(words))
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("UsageError: ")
     assert ended.err.count("\n") == 1
@@ -68,7 +74,7 @@ def test_a_mistyped_name_or_key_is_found_before_any_work(
     words: str, said: str, posecache: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ended = posecache(*words.split())
+    ended = posecache(*shlex.split(words))
     assert (ended.code, ended.out) == (2, "")
     assert said in ended.err
     assert list(tmp_path.iterdir()) == []
