@@ -131,7 +131,7 @@ def _clip_part(
         "name": clip.name,
         "why": clip.why,
         "names": names,
-        "control": None if control is None else control_text(control),
+        "control": None if control is None else control_text(control, run),
         "control_command": None if base is not None else control_command(run),
         "num_frames": len(clip.frames),
         "chart": charts.clip_errors(names, clip),

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from pipeline.report.evaluating import ReportRun
+from pipeline.report.facts import warnings_of
 from pipeline.run_index import Entry, list_runs
 from pipeline.runs import CONFIG_FILE
 
@@ -49,13 +50,15 @@ def control_command(run: ReportRun) -> str:
     return f"cp {config} control.yaml && posecache lift --preset control.yaml {words}"
 
 
-def control_text(control: ReportRun) -> str:
-    """Return which run the control is, and what it reads."""
+def control_text(control: ReportRun, run: ReportRun) -> str:
+    """Return which run the control is, what it reads, and what must be said of it alone."""
     metrics = control.metrics
+    said = warnings_of(run)
+    warnings = [each for each in warnings_of(control) if each not in said]
     return (
         f"{control.name}: {metrics['lifter']} on {metrics.get('store', 'its store')}, 2D joints"
         f" {metrics['keypoint_source']}, context {metrics.get('context') or 'none'}, seed"
-        f" {metrics['seed']}"
+        f" {metrics['seed']}" + (f" ({' '.join(warnings)})" if warnings else "")
     )
 
 

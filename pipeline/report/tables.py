@@ -59,6 +59,10 @@ def means_table(metrics: Mapping[str, Any]) -> HtmlTable:
     for split, found in metrics["splits"].items():
         for mean, over in (("frame_wise", "frames"), ("action_wise", "actions")):
             rows.append(_means_row(split, over, found["num_frames"], found[mean]))
+        for mean, over in (("frame_wise", "frames"), ("action_wise", "actions")):
+            if "before_refinement" in found:
+                before, words = found["before_refinement"][mean], f"{over}, before refinement"
+                rows.append(_means_row(split, words, found["num_frames"], before))
         if last and last["epoch"] != metrics["epoch"] and split in last["splits"]:
             means = last["splits"][split]["frame_wise"]
             words = f"frames, epoch {last['epoch']}"

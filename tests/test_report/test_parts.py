@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from pipeline.report.charts import histogram, pck_curve
+from pipeline.report.control import control_text
 from pipeline.report.evaluating import ReportRun, read_run
 from pipeline.report.facts import changed_settings, warnings_of
 from pipeline.report.frames import chosen_samples
 from pipeline.report.pictures import crop_around
+from pipeline.report.tables import means_table
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +79,22 @@ def test_what_flatters_a_result_is_said(run: ReportRun) -> None:
     shown = replace(run, metrics={**run.metrics, **flattered})
     words = Counter(sentence.split()[0] for sentence in warnings_of(shown))
     assert words == {"CHOSEN": 1, "Boxes": 1, "2D": 1}
+
+
+def test_errors_before_a_refinement_are_beside_those_after_it(run: ReportRun) -> None:
+    before = {"frame_wise": {"mpjpe_mm": 123.4}, "action_wise": {"mpjpe_mm": 234.5}}
+    test = {**run.metrics["splits"]["test"], "before_refinement": before}
+    table = means_table({**run.metrics, "splits": {"test": test}})
+    shown = {row[1].text: row[3].text for row in table.rows}
+    assert shown["frames, before refinement"] == "123.4"
+    assert shown["actions, before refinement"] == "234.5"
+    assert shown["frames"] == f"{test['frame_wise']['mpjpe_mm']:.1f}"
+
+
+def test_what_must_be_said_of_a_control_alone_is_said_of_it(run: ReportRun) -> None:
+    run = replace(run, metrics={**run.metrics, "notes": ["CHOSEN ON TEST: both."]})
+    notes = {"notes": ["CHOSEN ON TEST: both.", "ORACLE ROOT: not comparable."]}
+    control = replace(run, metrics={**run.metrics, **notes})
+    said = control_text(control, run)
+    assert "ORACLE ROOT: not comparable." in said
+    assert "CHOSEN" not in said
