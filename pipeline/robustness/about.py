@@ -16,15 +16,18 @@ def describe(study: Study) -> dict[str, Any]:
     source = study.subjects[0].run.config.data.keypoint_source
     sources = sources_of(study.reader, source, "own")
     boxes = study.boxes_px(study.rows.tolist())
+    num_clips = len(np.unique(study.reader.index("clip").codes[study.rows]))
+    one_clip = "All frames are of one clip: intervals have no width, and say nothing."
     return {
         **{key: value for key, value in sources.items() if key != "notes"},
         "dataset": study.dataset.name,
-        "num_clips": len(np.unique(study.reader.index("clip").codes[study.rows])),
+        "num_clips": num_clips,
         "median_box_height_px": float(np.median(boxes[:, 3] - boxes[:, 1])),
         "crop_size": list(study.reader.spec.crop_size),
         "confidence": 0.95,
         "notes": [
             "Intervals are of the choice of clips; one training run stands for each lifter.",
+            *([one_clip] if num_clips == 1 else []),
             *sources["notes"],
             *dict.fromkeys(
                 note for subject in study.subjects for note in selection_notes(subject.run.config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ def growth(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a row per strength and run: its growth over undegraded frames, mm, and 95 % interval.
 
     Of runs that are not the baseline also the growth minus that of the baseline: below 0 the run is
-    the more robust one. Clips count that have frames at both strengths.
+    the more robust one. Frames count that both strengths have.
     """
     entries = entries_by_variant(result)
     clean, baseline = entries.get(CLEAN), result["baseline"]
@@ -28,7 +29,7 @@ def growth(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     for variant, entry in entries.items():
         if variant == CLEAN or not entry["runs"]:
             continue
-        counts = np.array([n for name, n in entry["clips"].items() if name in clean["clips"]])
+        counts = np.array(list(entry["clips"].values()))
         grown = {name: _grown_mm(clean, entry, name) for name in entry["runs"]}
         others = [name for name in grown if baseline is not None and name != baseline]
         more = [grown[name] - grown[str(baseline)] for name in others]
@@ -53,6 +54,14 @@ def growth(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _grown_mm(
     clean: Mapping[str, Any], entry: Mapping[str, Any], run: str
 ) -> NDArray[np.float64]:  # [clips]
-    before = dict(zip(clean["clips"], clean["runs"][run]["per_clip_mpjpe_mm"], strict=True))
-    after = dict(zip(entry["clips"], entry["runs"][run]["per_clip_mpjpe_mm"], strict=True))
-    return np.array([after[name] - before[name] for name in after if name in before])
+    rows = chain.from_iterable(clean["rows"].values())
+    before = dict(zip(rows, clean["runs"][run]["per_frame_mpjpe_mm"], strict=True))
+    for row in entry["lost_rows"]:
+        del before[row]
+    after = zip(entry["clips"], entry["runs"][run]["per_clip_mpjpe_mm"], strict=True)
+    return np.array(
+        [
+            error_mm - np.mean([before[row] for row in clean["rows"][clip] if row in before])
+            for clip, error_mm in after
+        ]
+    )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.coords import apply_affine
-from pipeline.robustness.degradations import Variant
+from pipeline.robustness.degradations import CLEAN, Variant
 from pipeline.robustness.intervals import clip_intervals
 from pipeline.robustness.lifting import Lifted
 from pipeline.robustness.study import Study
@@ -22,7 +22,9 @@ def measure(study: Study, variant: Variant, lifted: Lifted, example_row: int) ->
 
     Errors are means over frames, mm; intervals are of the choice of clips, 95 %. `error_2d_px` is
     the distance of the 2D joints that were lifted from the true ones, in px of the undegraded crop
-    whatever was cut out, so that strengths can be compared.
+    whatever was cut out, so that strengths can be compared. `lost_rows` are those that the means
+    lack; undegraded frames also have their rows by clip and, in that order, their errors, so that
+    any strength can be compared with them on the frames that it has.
     """
     rows = lifted.rows
     entry: Entry = {
@@ -30,6 +32,7 @@ def measure(study: Study, variant: Variant, lifted: Lifted, example_row: int) ->
         "strength": variant.strength,
         "num_frames": len(rows),
         "lost": lifted.lost,
+        "lost_rows": np.setdiff1d(study.rows, rows).tolist(),
         "example": None,
     }
     if not len(rows):
@@ -40,6 +43,10 @@ def measure(study: Study, variant: Variant, lifted: Lifted, example_row: int) ->
     )
     vocabulary = study.reader.index("clip").vocabulary or ()
     entry["clips"] = {vocabulary[c]: int(n) for c, n in zip(codes, counts, strict=True)}
+    by_members = np.argsort(members, kind="stable")
+    if variant == CLEAN:
+        parts = np.split(rows[by_members], np.cumsum(counts)[:-1])
+        entry["rows"] = dict(zip(entry["clips"], (part.tolist() for part in parts), strict=True))
     errors_2d = _errors_2d_px(study, lifted)
     entry["error_2d_px"] = {
         "mean": float(errors_2d.mean()),
@@ -67,6 +74,8 @@ def measure(study: Study, variant: Variant, lifted: Lifted, example_row: int) ->
             },
             "per_clip_mpjpe_mm": by_clip[name].tolist(),
         }
+        if variant == CLEAN:
+            entry["runs"][name]["per_frame_mpjpe_mm"] = frame_mm[by_members].tolist()
     _add_intervals(entry, by_clip, counts, study)
     if example_row in rows:
         at = int(np.searchsorted(rows, example_row))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.robustness.degradations import DEGRADATIONS, Variant
-from pipeline.robustness.labels import run_labels
+from pipeline.robustness.labels import frames_label, lost_note, run_labels
 from pipeline.robustness.tables import signed
 
 PAGE_FILE = "robustness.html"
@@ -36,7 +36,7 @@ def page_text(
     heads += [f"{labels[name]} − {labels[str(baseline)]}" for name in others]
     errors = [
         [
-            Variant(entry["degradation"], float(entry["strength"])).label,
+            frames_label(entry),
             f"{entry['error_2d_px']['mean']:.1f}",
             *(f"{entry['runs'][name]['mpjpe_mm']:.1f}" for name in labels),
             *(signed(entry["differences"].get(name), "difference_mm") for name in others),
@@ -53,6 +53,7 @@ def page_text(
         cells = [f"{of_variant[name]['growth_mm']:+.1f}" for name in labels]
         cells += [signed(of_variant[name]["minus_baseline"], "difference_mm") for name in others]
         grown_rows.append([v.label, *cells])
+    notes = [*about["notes"], *filter(None, [lost_note(result)])]
     names = ", ".join(f"{label}: {name}" for name, label in labels.items())
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Robustness</title>",
@@ -66,7 +67,7 @@ def page_text(
         "<h2>Growth of MPJPE over undegraded frames, mm</h2>",
         _table(grown_heads, grown_rows),
         "<p class=note>In brackets: 95 % interval; a star marks one that leaves zero out.</p>",
-        *(f"<p class=note>{escape(note)}</p>" for note in about["notes"]),
+        *(f"<p class=note>{escape(note)}</p>" for note in notes),
         "<h2>What the degradations look like</h2>",
         *(f"<p><img alt='' src='{_uri(path)}'></p>" for path in pictures[1:]),
         "<h2>Units</h2><ul>",

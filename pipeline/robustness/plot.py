@@ -51,10 +51,11 @@ def plot_result(result: Mapping[str, Any], path: Path) -> None:
     if first is not None:
         handles, labels = first.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    settings = result["settings"]
+    settings, lost = result["settings"], any(entry["lost_rows"] for entry in entries.values())
     figure.suptitle(
         f"{settings['store']}: {settings['num_rows']} frames of {', '.join(settings['splits'])}"
-        f" ({result['about']['num_clips']} clips); bands: 95 % interval over clips",
+        f" ({result['about']['num_clips']} clips); bands: 95 % interval over clips"
+        + ("; fewer frames where some could not be used" if lost else ""),
         fontsize=10,
     )
     FigureCanvasAgg(figure)

@@ -23,7 +23,7 @@ from stages.extract.datasets import Dataset
 from stages.lift.errors import EmptySplit
 from stages.lift.feed.samples import splits_of, store_name, usable_rows
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)

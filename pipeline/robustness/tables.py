@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.robustness.degradations import Variant
-from pipeline.robustness.labels import run_labels
+from pipeline.robustness.labels import frames_label, lost_note, run_labels
 
 
 def error_table(result: Mapping[str, Any]) -> Table:
@@ -38,7 +38,7 @@ def error_table(result: Mapping[str, Any]) -> Table:
         before = entry["degradation"]
         error = entry["error_2d_px"]
         table.add_row(
-            Variant(entry["degradation"], float(entry["strength"])).label,
+            frames_label(entry),
             f"{error['mean']:.1f}" if error else "-",
             *(f"{entry['runs'][name]['mpjpe_mm']:.1f}" if error else "-" for name in labels),
             *(signed(entry["differences"].get(name), "difference_mm") for name in others),
@@ -78,13 +78,10 @@ def signed(numbers: Mapping[str, float] | None, key: str) -> str:
     if not numbers:
         return "-"
     low, high = numbers["low_mm"], numbers["high_mm"]
-    star = " *" if low > 0 or high < 0 else "  "
+    star = " *" if low < high and (low > 0 or high < 0) else "  "
     return f"{numbers[key]:+.1f} [{low:+.1f}, {high:+.1f}]{star}"
 
 
 def _notes(result: Mapping[str, Any]) -> list[str]:
-    lost = sum(sum(entry["lost"].values()) for entry in result["results"])
-    notes = list(result["about"]["notes"])
-    if lost:
-        notes.append(f"{lost} frames could not be used at some strength; the files say which.")
-    return notes
+    lost = lost_note(result)
+    return [*result["about"]["notes"], *([lost] if lost else [])]

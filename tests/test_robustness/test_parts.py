@@ -18,6 +18,7 @@ from pipeline.robustness.intervals import clip_intervals
 from pipeline.robustness.labels import run_labels
 from pipeline.robustness.rows import thin_rows
 from pipeline.robustness.subjects import choose_runs
+from pipeline.robustness.tables import signed
 from stages.lift import paired_bootstrap
 from tests.test_pipeline.written_runs import write_run
 
@@ -78,6 +79,8 @@ def result(clips_mm: dict[str, list[float]]) -> dict[str, object]:
             "strength": strength,
             "num_frames": 6,
             "lost": {},
+            "lost_rows": [],
+            "rows": {"x": [3, 4], "y": [5, 6, 7, 8]},
             "clips": {"x": 2, "y": 4},
             "error_2d_px": {"mean": 1.0, "median": 1.0},
             "differences": {},
@@ -88,6 +91,7 @@ def result(clips_mm: dict[str, list[float]]) -> dict[str, object]:
                     "high_mm": 0.0,
                     "p_mpjpe_mm": 1.0,
                     "per_clip_mpjpe_mm": [factor * value for value in mm],
+                    "per_frame_mpjpe_mm": np.repeat(mm, [2, 4]).tolist(),
                 }
                 for name, mm in clips_mm.items()
             },
@@ -107,6 +111,12 @@ def test_growth_is_that_of_each_clip_weighted_by_frames() -> None:
     assert rows["b"]["growth_mm"] == pytest.approx(30.0)
     assert rows["b"]["minus_baseline"]["difference_mm"] == pytest.approx(-20.0)
     assert (rows["a"]["low_mm"], rows["a"]["high_mm"]) == pytest.approx((30.0, 60.0))
+
+
+def test_growth_over_one_clip_is_not_called_certain() -> None:
+    one = {"growth_mm": 3.0, "low_mm": 3.0, "high_mm": 3.0}
+    assert "*" not in signed(one, "growth_mm")
+    assert "*" in signed({**one, "low_mm": 2.9}, "growth_mm")
 
 
 def test_intervals_are_those_of_the_paired_bootstrap() -> None:

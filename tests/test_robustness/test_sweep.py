@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from contextlib import suppress
@@ -11,15 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import pipeline.robustness.sweep as sweep_module
 from cache import CacheReader
 from pipeline.errors import PipelineError
 from pipeline.robustness.checking import check_clean
-from pipeline.robustness.degradations import CLEAN
+from pipeline.robustness.degradations import CLEAN, Variant
+from pipeline.robustness.growth import growth
 from pipeline.robustness.lifting import Lifted, lift_pass
+from pipeline.robustness.measuring import measure
 from pipeline.robustness.study import Study, open_study
 from pipeline.robustness.subjects import load_subjects
+from pipeline.robustness.tables import error_table
 from stages.lift import evaluate
 from tests.test_pipeline.commands import CommandLine
 from tests.test_robustness.conftest import Trained
@@ -100,6 +105,33 @@ def test_poses_that_are_not_those_of_the_store_are_refused(
 def test_a_lost_undegraded_frame_is_refused(study: Study, clean: Lifted) -> None:
     with pytest.raises(PipelineError, match=r"cannot be used here \(missing 1\)"):
         check_clean(study, replace(clean, lost={"missing": 1}))
+
+
+def test_a_frame_that_a_strength_loses_is_no_growth(study: Study, clean: Lifted) -> None:
+    part = replace(
+        clean,
+        rows=clean.rows[1:],
+        poses_mm={name: poses[1:] for name, poses in clean.poses_mm.items()},
+        joints_px=clean.joints_px[1:],
+        boxes_px=clean.boxes_px[1:],
+        lost={"bad_box": 1},
+    )
+    entries = [
+        measure(study, variant, lifted, int(clean.rows[0]))
+        for variant, lifted in ((CLEAN, clean), (Variant("jitter", 0.3), part))
+    ]
+    result = {
+        "settings": study.settings(),
+        "baseline": study.subjects[0].name,
+        "about": {"notes": []},
+        "results": entries,
+    }
+    for row in growth(result):
+        assert (row["growth_mm"], row["low_mm"], row["high_mm"]) == pytest.approx((0, 0, 0))
+    assert entries[1]["lost_rows"] == [int(clean.rows[0])]
+    shown = Console(file=io.StringIO(), width=200)
+    shown.print(error_table(result))
+    assert "jitter 0.3 (3 of 4)" in shown.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_sweep_has_every_strength_of_every_run(done: Path, trained: Trained) -> None:
