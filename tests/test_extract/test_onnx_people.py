@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError
 from pipeline.people import build_person_detector
-from stages.extract.boxes.onnx_layouts import recognise, suppress
+from stages.extract.boxes.onnx_layouts import read_boxes, recognise, suppress
 from stages.extract.boxes.onnx_options import OnnxPeopleOptions
 from stages.extract.boxes.onnx_people import OnnxPeople
 from stages.extract.boxes.people import PeopleConfig
@@ -162,6 +162,20 @@ def test_a_layout_that_is_said_must_fit(tmp_path: Path) -> None:
     path = onnx_networks.yolov8(tmp_path / "made.onnx")
     with pytest.raises(DetectorError, match=rf"output0 \[1, 7, {NUM_CELLS}\] is not yolox"):
         OnnxPeople(path, OnnxPeopleOptions(layout="yolox"))
+
+
+@pytest.mark.parametrize("layout", ["yolox", "yolov8"])
+def test_a_layout_that_is_said_is_taken_of_a_file_that_says_no_sizes(layout: Any) -> None:
+    outputs = {"out": (None, None, None)}
+    with pytest.raises(DetectorError, match=r"no layout that is known.*onnx_options\.layout"):
+        recognise(outputs, SIZE)
+    found = recognise(outputs, SIZE, layout)
+    assert (found.name, found.outputs) == (layout, ("out",))
+    options = OnnxPeopleOptions().completed(layout)
+    tables = {"yolox": np.zeros((1, NUM_CELLS, 7)), "yolov8": np.zeros((1, 7, NUM_CELLS))}
+    assert read_boxes(found, [tables.pop(layout)], SIZE, options).shape == (0, 5)
+    with pytest.raises(DetectorError, match=rf"returned \[1, .*\] where {layout} has"):
+        read_boxes(found, list(tables.values()), SIZE, options)
 
 
 def test_a_file_of_any_size_needs_to_be_told_one(tmp_path: Path) -> None:

@@ -51,7 +51,9 @@ def recognise(
         if len(shape) != 3 or (found and name in found[0].outputs):
             continue
         _, middle, last = shape
-        if _may_be(middle, num_cells) and (last or 0) > _BOX_AND_SCORE and last != num_cells:
+        if middle is None and last is None and layout in ("yolox", "yolov8"):
+            found.append(Layout(layout, (name,)))  # what the file leaves open was said
+        elif _may_be(middle, num_cells) and (last or 0) > _BOX_AND_SCORE and last != num_cells:
             found.append(Layout("yolox", (name,)))
         elif _may_be(last, num_cells) and (middle or 0) > _BOX and middle != num_cells:
             found.append(Layout("yolov8", (name,)))
