@@ -19,6 +19,9 @@ from pipeline.settings import did_you_mean
 METRICS_FILE = "metrics.json"
 PROVENANCE_FILE = "provenance.json"
 CONFIG_FILE = "config.json"
+_FILES_OF_RUNS = ("run.json", CONFIG_FILE, METRICS_FILE, "log.jsonl", "best.safetensors")
+"""What a run directory has at least one of, finished or not."""
+_NUM_NAMED = 5
 
 PACKAGES = (
     "posecache",
@@ -156,13 +159,22 @@ def find_run(run: Path | None, runs_root: Path) -> Path:
                 f"{runs_root}: holds no finished run. Train one first: posecache lift."
             )
         return runs[-1]
-    for candidate in (run, runs_root / run):
-        if candidate.is_dir():
-            return candidate
-    names = [str(path.relative_to(runs_root)) for path in finished_runs(runs_root)]
-    near = did_you_mean(run.name, names)
-    known = ", ".join(names[-5:]) or "none"
+    folders = [folder for folder in (run, runs_root / run) if folder.is_dir()]
+    for folder in folders:
+        if any((folder / name).exists() for name in _FILES_OF_RUNS):
+            return folder
+    if folders:
+        what = "is a folder that holds no run."
+    elif run.exists():
+        what = "is a file, not the folder of a run."
+    else:
+        what = "there is no such run"
+    finished = finished_runs(runs_root)
+    names = [str(path.relative_to(runs_root)) for path in finished]
+    near = "" if run.exists() else did_you_mean(run.name, names)
+    known = ", ".join(reversed(names[-_NUM_NAMED:])) or "none"
+    which = f", the newest {_NUM_NAMED} of {len(names)}" if len(names) > _NUM_NAMED else ""
     raise PipelineError(
-        f"{run}: there is no such run{near} Finished runs in {runs_root}: {known}. "
+        f"{run}: {what}{near} Finished runs in {runs_root}{which}: {known}. "
         "Name one of them, or train one: posecache lift."
     )

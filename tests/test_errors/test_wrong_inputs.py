@@ -54,7 +54,9 @@ def changes(
     if wrong.begins is not None:
         whole = {name for name in changed if name.startswith(wrong.begins)}
         changed -= {*whole, os.path.dirname(wrong.begins)}
-        changed |= {name for name in whole if "/.tmp" in name or "/commit/c." in name}
+        half = {name for name in whole if "/.tmp" in name}
+        chunks = {name for name in whole if "/commit/c." in name}
+        changed |= half if wrong.fills else half | chunks
     return sorted(changed)
 
 
@@ -140,4 +142,8 @@ def test_what_a_command_leaves_behind_is_noticed() -> None:
         "a",
         "data/a.zarr/.tmp-x",
         "data/a.zarr/commit/c.0",
+    ]
+    filled = replace(store, fills=True)
+    assert changes(filled, {}, {"data/a.zarr/commit/c.0": 1, "data/a.zarr/.tmp-x": 1}) == [
+        "data/a.zarr/.tmp-x"
     ]

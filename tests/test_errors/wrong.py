@@ -30,6 +30,7 @@ class Wrong:
         lines: of the message: more than one where several things are named.
         out: what a command that writes no JSON had said before.
         begins: store that the command has begun by then, whole but for its chunks.
+        fills: that store has its chunks, too.
         varies: machines have other words for a part of the message.
     """
 
@@ -44,4 +45,5 @@ class Wrong:
     lines: int = 1
     out: str = ""
     begins: str | None = None
+    fills: bool = False
     varies: bool = False
