@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.console import Meter, console, print_json
-from pipeline.errors import Stopped
+from pipeline.errors import PipelineError, Stopped
 from pipeline.interruption import Interruption
 from pipeline.people import build_person_detector
-from pipeline.predict.files import STATUS_NAMES, write_npz, write_pose_json
+from pipeline.predict.files import POSES_FILE, STATUS_NAMES, write_npz, write_pose_json
 from pipeline.predict.inputs import (
     Input,
     find_input,
@@ -22,6 +23,7 @@ from pipeline.predict.inputs import (
     looks_for_people,
     parse_intrinsics,
     refuse_output_inside,
+    refuse_output_of_another,
     write_people,
 )
 from pipeline.predict.lifting import PredictProgress, predict_poses
@@ -68,6 +70,8 @@ def run_predict(
         require_rerun()
     folder = out or Path("predictions") / given.name
     refuse_output_inside(given, folder)
+    if out is None:
+        refuse_output_of_another(given, folder)
     began = time.perf_counter()
     with Interruption("the running part") as interruption, Meter(screen) as meter:
         if boxes is None and looks_for_people(config.people):
@@ -104,8 +108,14 @@ def run_predict(
         )
         if poses is None:
             raise _stopped(folder, "nothing is written", interruption)
+        poses = replace(poses, about={**poses.about, "path": str(given.path)})
+        if not poses.usable.any():
+            raise PipelineError(
+                f"{given.path}: no frame gave a pose ({_counts(poses)}); nothing is written."
+                " Check the files and the boxes."
+            )
         lifted_s = time.perf_counter() - began
-        files = [folder / "poses.npz", folder / "poses.json"]
+        files = [folder / POSES_FILE, folder / "poses.json"]
         write_npz(poses, files[0])
         write_pose_json(poses, files[1])
         if rerun:
@@ -126,9 +136,8 @@ def run_predict(
         seconds = {"lift": lifted_s, "all": time.perf_counter() - began}
         print_json({**facts, "seconds": seconds})
         return
-    counts = ", ".join(f"{name} {count:,}" for name, count in facts["rows_by_status"].items())
     screen.print(
-        f"{facts['num_people']} persons, {facts['num_rows']} person-frames ({counts}),"
+        f"{facts['num_people']} persons, {facts['num_rows']} person-frames ({_counts(poses)}),"
         f" {rate.rows_per_s:.1f} person-frames/s",
         soft_wrap=True,
     )
@@ -192,15 +201,21 @@ def _find_people(
 
 
 def _facts(poses: Poses, run_dir: Path, files: Sequence[Path], rows_per_s: float) -> dict[str, Any]:
-    codes, counts = np.unique(poses.status, return_counts=True)
     return {
         "run": str(run_dir),
         "num_rows": len(poses),
         "num_people": len(np.unique(poses.clips)),
-        "rows_by_status": {
-            STATUS_NAMES[int(code)]: int(count) for code, count in zip(codes, counts, strict=True)
-        },
+        "rows_by_status": _rows_by_status(poses),
         "rows_per_s": rows_per_s,
         "notes": list(poses.notes),
         "files": [str(file) for file in files],
     }
+
+
+def _counts(poses: Poses) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in _rows_by_status(poses).items())
+
+
+def _rows_by_status(poses: Poses) -> dict[str, int]:
+    codes, counts = np.unique(poses.status, return_counts=True)
+    return {STATUS_NAMES[int(c)]: int(count) for c, count in zip(codes, counts, strict=True)}

@@ -15,6 +15,7 @@ from pipeline.errors import PipelineError, UnwritableTarget
 from pipeline.predict.poses import Poses
 from pipeline.runs import write_json
 
+POSES_FILE = "poses.npz"
 STATUS_NAMES = {int(status): status.name.lower() for status in FrameStatus}
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, PipelineError, UnwritableTarget
+from pipeline.predict.files import POSES_FILE, read_npz
 from stages.extract.boxes.files import write_boxes
 from stages.extract.boxes.find import FindProgress, FoundPeople, find_people
 from stages.extract.boxes.people import PeopleConfig, PersonDetector, detector_identity
 from stages.extract.crops import BoxSource
 from stages.extract.datasets.folder import Folder
-from stages.extract.datasets.folder_sources import Source, find_sources
+from stages.extract.datasets.folder_sources import PICTURE_SUFFIXES, Source, find_sources
 from stages.extract.datasets.videos import SUFFIXES as VIDEO_SUFFIXES
 from stages.extract.datasets.videos import video_info
 
@@ -33,6 +34,12 @@ class Input:
         """What outputs are called after."""
         return self.root.resolve().name if self.only is None else Path(self.only).stem
 
+    @property
+    def path(self) -> Path:
+        """Where it is, whatever the working directory."""
+        root = self.root.resolve()
+        return root if self.only is None else root / self.only
+
     def sources(self) -> tuple[Source, ...]:
         """Return its videos and folders of pictures; raises DatasetError if there are none."""
         return find_sources(self.root, self.only)
@@ -47,10 +54,15 @@ class Input:
 
 
 def find_input(path: Path) -> Input:
-    """Return the input; raises PipelineError if there is no such file or folder."""
+    """Return the input; raises PipelineError if there is no such picture, video or folder."""
     if path.is_dir():
         return Input(path, None)
     if path.is_file():
+        if not path.name.lower().endswith((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)):
+            raise PipelineError(
+                f"{path}: its name is not that of a picture ({' '.join(PICTURE_SUFFIXES)}) or a"
+                f" video ({' '.join(VIDEO_SUFFIXES)}). Convert it, or name it after what it is."
+            )
         return Input(path.parent, path.name)
     raise PipelineError(f"{path}: there is no such picture, video or folder. Check the path.")
 
@@ -61,6 +73,21 @@ def refuse_output_inside(given: Input, out: Path) -> None:
         raise UnwritableTarget(
             f"{out} is inside {given.root}, where its pictures would be input of the next"
             " prediction. Give --out a place outside."
+        )
+
+
+def refuse_output_of_another(given: Input, out: Path) -> None:
+    """Raise UnwritableTarget where a folder that nobody named has the poses of another input."""
+    file = out / POSES_FILE
+    if not file.is_file():
+        return
+    try:
+        other = read_npz(file)["about"].get("path")
+    except PipelineError:
+        return
+    if other is not None and other != str(given.path):
+        raise UnwritableTarget(
+            f"{out} has the poses of {other}, which would be lost. Give --out another folder."
         )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cache import FrameStatus, convert_keypoints, get_skeleton
 from lifter.uncertainty import MEAN_ERROR_PER_SCALE
+from pipeline.errors import ConfigError
 from pipeline.predict.about import describe
 from pipeline.predict.placing import place_poses
 from pipeline.predict.poses import Poses
@@ -54,11 +55,14 @@ def predict_poses(
         stop: asked before every part; True ends it.
 
     Raises:
+        ConfigError: intrinsics are given for pictures of several sizes.
         DetectorError: the crop does not fit the detector.
         StoreMismatch, LiftError: the run cannot lift what the detector sees.
     """
     began = time.perf_counter()
     plan = dataset.plan()
+    if setup.config.predict.intrinsics is not None:
+        _require_one_size(plan.image_size)
     num_rows, skeleton = len(plan), get_skeleton(setup.run.description.trained_on.skeleton)
     lifter = FrameLifter(
         setup.run,
@@ -130,6 +134,16 @@ def predict_poses(
         spread_mm=spread_mm,
         about=describe(setup, dataset),
     )
+
+
+def _require_one_size(image_size: NDArray[np.integer]) -> None:
+    sizes = np.unique(image_size[(image_size > 0).all(axis=1)], axis=0)
+    if len(sizes) > 1:
+        listed = ", ".join(f"{width} x {height}" for height, width in sizes[:4].tolist())
+        raise ConfigError(
+            f"--intrinsics are in px of one camera's pictures, but these are of {len(sizes)} sizes"
+            f" ({listed}{', ...' if len(sizes) > 4 else ''}). Predict each size on its own."
+        )
 
 
 def _seen(
