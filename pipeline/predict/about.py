@@ -14,7 +14,8 @@ FORMAT = 1
 _UNITS = {
     "joints_3d_mm": "mm, camera frame (x right, y down, z away from the camera), relative to the"
     " root joint",
-    "root_mm": "mm, camera frame: where the root joint is; from the intrinsics",
+    "root_mm": "mm, camera frame: where the root is, from the intrinsics; joints_3d_mm plus it are"
+    " places in front of the camera",
     "keypoints_px": "x, y in px of the picture (centre of the first pixel is 0, 0), score; the"
     " joints of joints_3d_mm",
     "detected_px": "x, y in px of the picture, score; the joints of the 2D detector",
