@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.console import Meter, console, print_json
 from pipeline.errors import PipelineError, Stopped
@@ -102,9 +103,12 @@ def run_predict(
         def fps(source: str) -> float:
             return given.fps(source, config.predict.fps)
 
+        def times_s(source: str, frames: NDArray[np.int64]) -> NDArray[np.float64]:
+            return given.times_s(source, frames, config.predict.fps)
+
         rate = _Rate(meter)
         poses = predict_poses(
-            setup, dataset, fps=fps, progress=rate.show, stop=interruption.requested
+            setup, dataset, times_s=times_s, progress=rate.show, stop=interruption.requested
         )
         if poses is None:
             raise _stopped(folder, "nothing is written", interruption)

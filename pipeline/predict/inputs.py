@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import ConfigError, PipelineError, UnwritableTarget
 from pipeline.predict.files import POSES_FILE, read_npz
 from stages.extract.boxes.files import write_boxes
@@ -16,7 +19,7 @@ from stages.extract.crops import BoxSource
 from stages.extract.datasets.folder import Folder
 from stages.extract.datasets.folder_sources import PICTURE_SUFFIXES, Source, find_sources
 from stages.extract.datasets.videos import SUFFIXES as VIDEO_SUFFIXES
-from stages.extract.datasets.videos import video_info
+from stages.extract.datasets.videos import video_info, video_times_s
 
 FALLBACK_FPS = 25.0
 
@@ -51,6 +54,19 @@ class Input:
             if own:
                 return own
         return given or FALLBACK_FPS
+
+    def times_s(
+        self, source: str, frames: NDArray[np.int64], given_fps: float | None
+    ) -> NDArray[np.float64]:
+        """Return when frames are shown, s since the first of the video or folder.
+
+        A video's own times, which need not be even; without any, by `fps`.
+        """
+        if source.lower().endswith(VIDEO_SUFFIXES):
+            times_s = video_times_s(self.root / source)
+            if times_s is not None:
+                return times_s[frames]
+        return frames / self.fps(source, given_fps)
 
 
 def find_input(path: Path) -> Input:

@@ -22,6 +22,8 @@ from stages.extract.datasets.base import Dataset, FrameError
 from stages.extract.passing import PassedFrames, pass_frames
 from stages.lift.frame_lifter import FrameLifter, SeenFrames
 
+Clock = Callable[[str, NDArray[np.int64]], NDArray[np.float64]]
+
 
 @dataclass(frozen=True)
 class PredictProgress:
@@ -41,7 +43,7 @@ def predict_poses(
     setup: Setup,
     dataset: Dataset,
     *,
-    fps: Callable[[str], float] = lambda _file: 25.0,
+    times_s: Clock = lambda _file, frames: frames / 25.0,
     progress: Callable[[PredictProgress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Poses | None:
@@ -50,7 +52,7 @@ def predict_poses(
     Args:
         setup: the run with its detector.
         dataset: the frames and their boxes.
-        fps: frames per second of a video or folder, by name.
+        times_s: when frames of a video or folder, by name, are shown: s since its first.
         progress: called after every part.
         stop: asked before every part; True ends it.
 
@@ -95,9 +97,10 @@ def predict_poses(
     lifted_px = np.full((num_rows, skeleton.num_joints, 3), np.nan)
     lifted_px[usable] = convert_keypoints(detected[usable], setup.detector_skeleton, skeleton)
     owners = plan.index["action"].words()
-    seconds_of = np.array([fps(name) for name in dict.fromkeys(owners)])
-    position = {name: i for i, name in enumerate(dict.fromkeys(owners))}
-    time_s = frames / seconds_of[[position[name] for name in owners]]
+    when_s = np.empty(num_rows)
+    for name in dict.fromkeys(owners):
+        mine = np.array(owners) == name
+        when_s[mine] = times_s(name, frames[mine])
     choice = setup.config.predict
     placed = place_poses(
         poses[usable],
@@ -114,8 +117,8 @@ def predict_poses(
     if placed is not None:
         root_mm = np.full((num_rows, 3), np.nan)
         poses[usable], root_mm[usable] = placed.joints_3d_mm, placed.root_mm
-        root_mm = smooth_poses(root_mm, clips, time_s, choice.smooth_s)
-    poses = smooth_poses(poses, clips, time_s, choice.smooth_s)
+        root_mm = smooth_poses(root_mm, clips, when_s, choice.smooth_s)
+    poses = smooth_poses(poses, clips, when_s, choice.smooth_s)
     return Poses(
         skeleton=skeleton,
         detector_skeleton=setup.detector_skeleton,
@@ -123,7 +126,7 @@ def predict_poses(
         frames=frames,
         people=tuple(_people(dataset)),
         clips=clips,
-        time_s=time_s,
+        time_s=when_s,
         image_size=plan.image_size.astype(np.int64),
         boxes_px=_boxes(dataset, setup),
         status=status,

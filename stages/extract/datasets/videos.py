@@ -69,6 +69,20 @@ def video_info(path: Path) -> VideoInfo:
         return VideoInfo(index.num_frames, float(rate) if rate else None, size)
 
 
+def video_times_s(path: Path) -> NDArray[np.float64] | None:
+    """Return when each frame is shown, s since the first; None where the file does not tell.
+
+    Frames need not be evenly spaced: phones film slower in the dark. Raises DatasetError if it is
+    no readable video.
+    """
+    times = video_index(path).times
+    if times is None:
+        return None
+    with open_video(path) as container:
+        unit = video_stream(container, path).time_base
+    return None if unit is None else np.asarray((times - times[:1]) * float(unit))
+
+
 class VideoPictures:
     """Reads frames of videos, fast where they are asked for in order. Threads may share it.
 
