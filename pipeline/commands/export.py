@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.console import console, print_json
 from pipeline.errors import UnwritableTarget
 from pipeline.runs import find_run
+from stages.lift import RunWriteError
 from stages.lift.export.run import ExportFormat, export_run
 from stages.lift.export.signature import MapDtype, Port
 
@@ -25,7 +26,14 @@ def run_export(
     run_dir = find_run(run, Path("runs"))
     if out is not None and not out.absolute().parent.is_dir():
         raise UnwritableTarget(f"{out}: its folder does not exist. Create it, or choose another.")
-    made = export_run(run_dir, out, format=file_format, batch=batch, map_dtype=maps)
+    try:
+        made = export_run(run_dir, out, format=file_format, batch=batch, map_dtype=maps)
+    except RunWriteError as error:
+        why = getattr(error.__cause__, "strerror", None) or error
+        raise UnwritableTarget(
+            f"{out or run_dir}: cannot be written ({why}). Free some space, or name another file: "
+            "--out FILE."
+        ) from error
     if as_json:
         agreement = asdict(made.agreement)
         print_json(

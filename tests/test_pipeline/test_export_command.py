@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import onnxruntime
@@ -57,4 +59,21 @@ def test_what_cannot_be_written_is_said_before_any_work(
     assert (ended.code, "end in .pt2" in ended.err) == (3, True)
     ended = posecache("export", str(run_dir), "--format", "tflite")
     assert ended.code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_no_file_and_names_the_one_that_was_asked_for(
+    run_dir: Path, posecache: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    out = tmp_path / "mine.pt2"
+    ended = posecache("export", str(run_dir), "--format", "program", "--out", str(out))
+    assert ended.code == 3
+    assert ended.err == (
+        f"UnwritableTarget: {out}: cannot be written (No space left on device). "
+        "Free some space, or name another file: --out FILE.\n"
+    )
     assert not list(tmp_path.iterdir())
