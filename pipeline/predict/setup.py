@@ -114,13 +114,17 @@ def prepare(run_dir: Path, config: RunConfig, box_source: BoxSource) -> Setup:
     return Setup(run, config, detector, skeleton, crop, _notes(config, trained_on, box_source))
 
 
-def rendered_note(config: RunConfig) -> str | None:
-    """Return what must be said, loudly, of poses of real people; None if there is nothing."""
-    if config.predict.pictures == "rendered" or config.dataset.name not in RENDERED:
+def rendered_note(config: RunConfig, trained_on: TrainedOn) -> str | None:
+    """Return what must be said, loudly, of poses of real people; None if there is nothing.
+
+    The store says what it was drawn by, too, whatever its dataset is called in the configuration.
+    """
+    names = {config.dataset.name, str(trained_on.content_identity.get("adapter"))}
+    if config.predict.pictures == "rendered" or not names & RENDERED:
         return None
     return (
         "NOT FOR REAL PEOPLE: this run was trained on rendered people only"
-        f" ({config.dataset.name}). On pictures of real ones its poses are guesses."
+        f" ({', '.join(sorted(names & RENDERED))}). On pictures of real ones its poses are guesses."
         " docs/predict.md names the public checkpoints and data to train with."
         " For rendered input: --set predict.pictures=rendered."
     )
@@ -129,7 +133,7 @@ def rendered_note(config: RunConfig) -> str | None:
 def _notes(config: RunConfig, trained_on: TrainedOn, box_source: str) -> tuple[str, ...]:
     identity = trained_on.feature_identity
     trained_box = identity.get("crop", {}).get("box_source")
-    notes = [rendered_note(config)]
+    notes = [rendered_note(config, trained_on)]
     if trained_box != box_source:
         notes.append(
             f"Boxes are {box_source} here and were {trained_box} in training: persons may fill"

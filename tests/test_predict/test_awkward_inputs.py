@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.predict.setup import rendered_note, run_config
+from stages.lift import load_run
 from tests.test_pipeline.commands import CommandLine, Ended
 from tests.test_predict.conftest import Place, numbers
 
@@ -83,3 +85,12 @@ def test_no_pose_at_all_is_an_error_with_the_reason(
     assert ended.code == 3
     assert "no frame gave a pose (truncated 1); nothing is written" in ended.err
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["synthetic", "human36m"])
+def test_a_store_of_drawn_people_is_known_under_another_name(name: str, place: Place) -> None:
+    config = run_config(place.run, [("dataset.name", name)])
+    trained_on = load_run(place.run).description.trained_on
+    assert rendered_note(config, trained_on)
+    real = trained_on.model_copy(update={"content_identity": {"adapter": "human36m"}})
+    assert bool(rendered_note(config, real)) == (name == "synthetic")
