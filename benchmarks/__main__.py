@@ -24,7 +24,8 @@ def main() -> int:
     chosen = parser.parse_args()
     unknown = sorted(set(chosen.names) - set(NAMES))
     if unknown:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}", file=sys.stderr)
+        return 2
     failed = []
     for name in chosen.names or NAMES:
         # Each in a process of its own: one benchmark's threads and memory must not be another's.

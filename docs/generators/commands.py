@@ -14,7 +14,7 @@ _INTRODUCTION = """# Commands
 
 What `posecache COMMAND --help` prints, of every command. Exit codes: 0 done, 1 unexpected
 (`posecache --debug ...` shows the trace), 2 usage or configuration, 3 data, 4 a store or run of
-another kind, 130 stopped with Ctrl-C (the same command goes on).
+another kind, 130 stopped with Ctrl-C (which says how to go on).
 `--set key=value` takes any key of the [settings](settings.md).
 """
 

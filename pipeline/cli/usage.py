@@ -54,6 +54,7 @@ def as_usage_error(error: Exception) -> Exception:
     if "MissingParameter" in names:
         return UsageError(_missing(context, getattr(error, "param", None)) + example)
     said = _one_line(error.format_message())  # type: ignore[attr-defined]
+    said = said.replace("Value error, ", "")  # which pydantic puts before what is wrong
     text = said[:1].lower() + said[1:]
     return UsageError(f"{context.command_path}: {text.rstrip('.')}{example or '.'}")
 

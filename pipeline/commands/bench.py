@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.console import print_json
-from pipeline.errors import PipelineError
+from pipeline.errors import USAGE, PipelineError
 
 _ROOT = Path(__file__).parents[2]
 ROWS_VARIABLE = "POSECACHE_BENCH_ROWS"
@@ -40,6 +40,8 @@ def run_bench(names: Sequence[str], *, quick: bool, as_json: bool) -> int:
         rows.touch()
         environment = {**os.environ, ROWS_VARIABLE: str(rows)}
         done = subprocess.run(command, cwd=_ROOT, check=False, env=environment, stdout=sys.stderr)
+        if done.returncode == USAGE:  # it has said so itself
+            return USAGE
         measured = [json.loads(line) for line in rows.read_text("utf-8").splitlines()]
     print_json({"ok": done.returncode == 0, "quick": quick, "rows": measured})
     return done.returncode

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.console import Meter, console, print_json
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, UnwritableTarget
 from pipeline.report.building import page_content
 from pipeline.report.control import find_control
 from pipeline.report.evaluating import ReportRun, read_run
@@ -37,8 +37,14 @@ def run_report(
             "--control is for the page of one run: of several, each is held against the first. "
             "Leave it out, or name one run."
         )
+    if control is not None:
+        control = find_run(control, root)
     settings = [(key, value) for key, value in changes if key != "runs_root"]
     target = out or (root if len(folders) > 1 else folders[0]) / REPORT_FILE
+    if target.is_dir():
+        raise UnwritableTarget(
+            f"{target}: is a folder. Name the page in it: --out {target / REPORT_FILE}."
+        )
     screen = console(quiet=as_json)
     with Meter(screen) as meter:
 
@@ -86,7 +92,7 @@ def run_report(
 
 def _control(run: ReportRun, named: Path | None, runs_root: Path) -> Path | None:
     if named is not None:
-        return find_run(named, runs_root)
+        return named
     if run.metrics["lifter"] == "pose_only":
         return None
     inside = run.run_dir.resolve().is_relative_to(runs_root.resolve())

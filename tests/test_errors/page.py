@@ -27,7 +27,7 @@ that is wrong (`UsageError`).
 | 2 | the command line or the configuration is wrong; all wrong keys are named at once |
 | 3 | data, files, disks: something is missing, damaged or cannot be written |
 | 4 | a store of another detector, crop, dataset or format than what is asked of it |
-| 128 + n | ended by signal n, 130 by Ctrl-C; the same command goes on |
+| 128 + n | ended by signal n: 130 by Ctrl-C, 141 where nobody reads its output any more |
 
 This page is written by `python -m tests.test_errors.page`, which gives each command what is wrong;
 the tests do so again and compare. Paths are relative to the folder that the command runs in.

@@ -42,6 +42,7 @@ WRONG = [
     ("extract synthetic", "unexpected extra argument(s) (synthetic); for example: posecache ext"),
     ("extract --workers x", "posecache extract: invalid value for '--workers'"),
     ("extract --dataset", "Option '--dataset' requires an argument: --dataset VALUE."),
+    ("export --format onx", "posecache export: invalid value for '--format': 'onx' is not one of"),
     ("cache recode a b --dtype flot16", "'flot16' is not one of 'float32', 'float16', 'uint8'"),
 ]
 
@@ -112,3 +113,14 @@ def test_ctrl_c_in_a_command_that_keeps_nothing_does_not_promise_to_go_on(
     assert ended.code == 128 + signal.SIGINT
     assert ended.err == f"Stopped: {after_interrupt(['bench'])}\n"
     assert "goes on" not in ended.err
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["plain", "json"])
+def test_a_mistyped_benchmark_is_one_line_and_exit_code_2(
+    as_json: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert bench_command.run_bench(["cash_read"], quick=True, as_json=as_json) == 2
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("no benchmark cash_read; there are cache_read, ")
+    assert len(said.err.splitlines()) == 1
