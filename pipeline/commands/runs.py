@@ -35,7 +35,7 @@ def run_list_runs(
         return
     screen = console()
     if entries:
-        screen.print(index_table(entries))
+        screen.print(index_table(entries, screen.width if screen.is_terminal else None))
     else:
         screen.print("no runs" + (f" with {' and '.join(where)}" if where else ""))
     screen.print(f"all of them: {root / INDEX_FILE}", soft_wrap=True)

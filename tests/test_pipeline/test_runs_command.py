@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pipeline.errors import ConfigError
 from pipeline.run_index import COLUMNS, chosen, list_runs, ordered, write_index
@@ -274,3 +276,18 @@ def test_what_all_runs_of_a_list_share_is_not_said_of_each() -> None:
     texts = ["a=1; b=2", "a=1; b=3", None, "a=1"]
     assert told_apart(texts) == ["b=2", "b=3", None, ""]
     assert told_apart([]) == []
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_a_narrow_terminal_loses_columns_and_no_name_or_number_is_broken(
+    width: int, runs: Path
+) -> None:
+    entries = list_runs(runs)
+    screen = Console(width=width, file=io.StringIO(), force_terminal=False)
+    screen.print(index_table(entries, width))
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, shown.splitlines())) <= width
+    for entry in entries:
+        line = next(line for line in shown.splitlines() if str(entry["name"]) in line)
+        assert f"{entry['test_mpjpe_mm']:.1f}" in line
+    assert ("no room for: " in shown) == (width < 200)
