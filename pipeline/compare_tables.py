@@ -12,6 +12,8 @@ from rich.table import Table
 from pipeline.run_comparison import METRICS
 from pipeline.table_style import new_table
 
+_WIDE = 140
+"""Letters from which on a terminal has room for names beside everything else."""
 _NAMES = ("MPJPE", "P-MPJPE", "N-MPJPE", "MPJVE", "PCK", "AUC")
 
 
@@ -20,12 +22,19 @@ def letters(count: int) -> list[str]:
     return [ascii_uppercase[i] if i < len(ascii_uppercase) else f"R{i + 1}" for i in range(count)]
 
 
-def runs_table(result: Mapping[str, Any]) -> Table:
-    """Return one line per run: its letter, what it reads, and which epoch was kept."""
+def runs_table(result: Mapping[str, Any], width: int = _WIDE) -> Table:
+    """Return one line per run: its letter, what it reads, and which epoch was kept.
+
+    In a terminal that is narrow, so many letters wide, names stand below the table.
+    """
     named = list(zip(letters(len(result["runs"])), result["runs"], strict=True))
     notes = dict.fromkeys(f"{letter}: {note}" for letter, run in named for note in run["notes"])
+    names = {letter: Path(run["run"]).name for letter, run in named}
+    column = ("run",) if width >= _WIDE else ()
+    if not column:
+        notes = {f"{letter}: {name}": None for letter, name in names.items()} | notes
     table = new_table(
-        *("", "run", "lifter", "keypoints", "features", "boxes", "context"),
+        *("", *column, "lifter", "keypoints", "features", "boxes", "context"),
         numbers=("seed", "epoch", "last epoch", "parameters"),
         title="runs",
         notes="\n".join(notes),
@@ -33,7 +42,7 @@ def runs_table(result: Mapping[str, Any]) -> Table:
     for letter, run in named:
         table.add_row(
             letter,
-            Path(run["run"]).name,
+            *(names[letter] for _ in column),
             run["lifter"],
             run["keypoint_source"],
             run["feature_source"] or "none",

@@ -33,7 +33,7 @@ def run_compare(
         print_json(result)
         return
     screen = console()
-    screen.print(runs_table(result))
+    screen.print(runs_table(result, screen.width))
     for split in result["runs"][0]["splits"]:
         screen.print(change_table(result, split))
     screen.print(settings_table(result["settings"], len(result["runs"])))

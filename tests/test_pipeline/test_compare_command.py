@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from pipeline.compare_tables import runs_table
 from pipeline.run_comparison import compare_runs, differing_settings
 from tests.test_pipeline.commands import CommandLine
 from tests.test_pipeline.written_runs import METRICS, write_run
@@ -120,3 +123,13 @@ def test_runs_of_an_earlier_version_are_compared(runs: list[Path]) -> None:
             del metrics[name]
         (run / "metrics.json").write_text(json.dumps(metrics))
     assert compare_runs(runs)["runs"][0]["feature_source"] == "unknown"
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_names_of_runs_are_whole_in_any_terminal(width: int, runs: list[Path]) -> None:
+    screen = Console(width=width, file=io.StringIO(), force_terminal=False)
+    screen.print(runs_table(compare_runs(runs), screen.width))
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    for letter, run in zip("ABC", runs, strict=False):
+        assert (f"{letter}: {run.name}" in shown) == (width == 80)
+        assert run.name in shown
