@@ -40,9 +40,9 @@ from stages.lift.runs.checkpoints import LoadedRun
 from tests.test_lift.stores import IDENTITY, build_plan, write_store
 from tests.test_lift.test_frame_lifter import untrained
 
-QUICK = ("capf", "pose_only")
 NAMES = [
-    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in sorted(LIFTERS)
+    pytest.param(name, marks=() if name == "pose_only" else pytest.mark.slow)
+    for name in sorted(LIFTERS)
 ]
 
 
@@ -120,13 +120,18 @@ def of_the_model(run: LoadedRun, given: dict[str, NDArray[Any]]) -> NDArray[np.f
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_of_every_lifter_lifts_the_rows_of_a_store_as_the_lifter_does(
-    reader: CacheReader, tmp_path: Path, capf_file: Exported, name: str
+    reader: CacheReader, tmp_path: Path, request: pytest.FixtureRequest, name: str
 ) -> None:
     run = run_of(reader, name)
-    made = capf_file if name == "capf" else export_run(run, tmp_path / "lifter.onnx")
+    made: Exported = (
+        request.getfixturevalue("capf_file")
+        if name == "capf"
+        else export_run(run, tmp_path / "lifter.onnx")
+    )
     given = as_documented(reader, told_by(made.path))
     (found,) = session(made.path).run(None, given)
     np.testing.assert_allclose(found, of_the_model(run, given), atol=2e-5)
+    assert session(made.path).get_inputs()[0].shape[0] == "batch"
     if LIFTERS[name].predicts_windows:
         return
     evaluated = evaluate(
@@ -141,7 +146,19 @@ def test_a_file_of_every_lifter_lifts_the_rows_of_a_store_as_the_lifter_does(
     np.testing.assert_allclose(1e3 * found, evaluated.predicted_mm, atol=2e-2)
 
 
-@pytest.mark.parametrize("name", [each for each in NAMES if each.values != ("capf",)])
+def test_a_program_answers_as_the_lifter_does(reader: CacheReader, tmp_path: Path) -> None:
+    run = run_of(reader, "pose_only")
+    made = export_run(run, tmp_path / "lifter.pt2", format="program", batch=12)
+    given = as_documented(reader, made.metadata)
+    program = torch.export.load(made.path).module()
+    with torch.no_grad():
+        found = program(*map(torch.from_numpy, given.values()))
+    np.testing.assert_allclose(found, of_the_model(run, given), atol=2e-5)
+    assert made.agreement.batches == (12,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in sorted(LIFTERS) if name != "capf"])
 def test_a_program_of_every_lifter_is_loaded_with_torch_alone(
     reader: CacheReader, tmp_path: Path, name: str
 ) -> None:
@@ -167,6 +184,7 @@ def test_a_program_of_every_lifter_is_loaded_with_torch_alone(
     np.testing.assert_allclose(found, of_the_model(run, given), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_file_says_what_its_numbers_are(reader: CacheReader, capf_file: Exported) -> None:
     made = capf_file
     told = told_by(made.path)
@@ -188,6 +206,7 @@ def test_a_file_says_what_its_numbers_are(reader: CacheReader, capf_file: Export
     assert str(made.path.parent).encode() not in made.path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_call_may_be_of_a_fixed_number_of_samples(reader: CacheReader, tmp_path: Path) -> None:
     made = export_run(run_of(reader, "pose_only"), tmp_path / "lifter.onnx", batch=2)
     (given,) = session(made.path).get_inputs()
