@@ -111,11 +111,16 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` under its name only when it is complete; raises UnwritableTarget."""
+    # Names of files need not be text; their bytes are written as they are.
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file under its name only when it is complete; raises UnwritableTarget."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Names of files need not be text; their bytes are written as they are.
-        temporary.write_text(text, "utf-8", "surrogateescape")
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):

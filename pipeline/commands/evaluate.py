@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config import RunConfig
 from pipeline.console import console, print_json
 from pipeline.datasets import dataset_of
-from pipeline.errors import PipelineError
 from pipeline.lifting import draw_calibration, draw_frames
+from pipeline.run_config import config_of_run, runs_root_of
 from pipeline.run_index import write_index
-from pipeline.runs import CONFIG_FILE, METRICS_FILE, find_run, read_json
-from pipeline.settings import assign, parse_set, validate
+from pipeline.runs import METRICS_FILE, find_run, read_json
+from pipeline.settings import parse_set
 from pipeline.stores import open_store, store_location
 from pipeline.tables import held_out_tables, joint_table, split_table
 from stages.extract.datasets import DatasetError
@@ -24,20 +23,9 @@ def run_evaluate(
 ) -> None:
     """Evaluate a run with the configuration that it was made with, changed by `sets`."""
     changes = [parse_set(text) for text in sets]
-    runs_root = next(
-        (Path(str(value)) for key, value in changes if key == "runs_root"), Path("runs")
-    )
+    runs_root = runs_root_of(changes)
     run_dir = find_run(run, runs_root)
-    config_file = run_dir / CONFIG_FILE
-    if not config_file.is_file():
-        raise PipelineError(
-            f"{run_dir}: has no {CONFIG_FILE}, so it was not finished. "
-            "Repeat the command that began it; it goes on from the last epoch."
-        )
-    tree = read_json(config_file)
-    for key, value in changes:
-        tree = assign(tree, key, value)
-    config = validate(RunConfig, tree)
+    config = config_of_run(run_dir, changes)
     reader = open_store(store or store_location(config))
     evaluations = evaluate_run(run_dir, reader, config.evaluate)
     try:

@@ -30,7 +30,8 @@ from pipeline.predict.inputs import (
 from pipeline.predict.lifting import PredictProgress, predict_poses
 from pipeline.predict.overlays import write_overlays
 from pipeline.predict.poses import Poses
-from pipeline.predict.setup import choose_run, prepare, run_config
+from pipeline.predict.setup import choose_run, prepare, refuse_unused
+from pipeline.run_config import config_of_run, runs_root_of
 from pipeline.runs import writable_folder
 from pipeline.settings import parse_set
 from stages.extract.boxes.find import FindProgress
@@ -55,16 +56,14 @@ def run_predict(
     screen = console(quiet=as_json)
     given = find_input(path)
     changes = [parse_set(text) for text in sets]
-    runs_root = next(
-        (Path(str(value)) for key, value in changes if key == "runs_root"), Path("runs")
-    )
-    run_dir = choose_run(run, runs_root)
+    refuse_unused(changes)
+    run_dir = choose_run(run, runs_root_of(changes))
     if intrinsics is not None:
         changes.append(("predict.intrinsics", list(parse_intrinsics(intrinsics))))
     if device is not None:
         changes += [("detector.device", device), ("evaluate.device", device)]
         changes += [("people.device", device)]
-    config = run_config(run_dir, changes)
+    config = config_of_run(run_dir, changes)
     if rerun:
         from pipeline.predict.rerun_file import require_rerun
 

@@ -18,6 +18,7 @@ from pipeline.robustness.study import Study, open_study
 from pipeline.robustness.subjects import choose_runs, load_subjects
 from pipeline.robustness.sweep import SweepProgress, plan_sweep, run_sweep
 from pipeline.robustness.tables import error_table, growth_table
+from pipeline.run_config import runs_root_of
 from pipeline.runs import writable_folder, write_text
 from pipeline.settings import parse_set
 
@@ -34,7 +35,7 @@ def run_robustness(
 ) -> None:
     """Degrade the test set of runs step by step, and write and show how their errors grow."""
     changes = [parse_set(text) for text in sets]
-    root = Path(next((str(value) for key, value in changes if key == "runs_root"), "runs"))
+    root = runs_root_of(changes)
     if rows is not None:
         changes.append(("robustness.rows", rows))
     if device is not None:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache import FrameStatus
-from pipeline.errors import PipelineError, UnwritableTarget
+from pipeline.errors import PipelineError
 from pipeline.predict.poses import Poses
-from pipeline.runs import write_json
+from pipeline.runs import write_bytes, write_json
 
 POSES_FILE = "poses.npz"
 STATUS_NAMES = {int(status): status.name.lower() for status in FrameStatus}
@@ -44,16 +44,7 @@ def write_npz(poses: Poses, path: Path) -> None:
     buffer = io.BytesIO()
     arrays["about"] = np.array(json.dumps(about))
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UnwritableTarget(
-            f"{path}: cannot be written ({error.strerror or error}). Give --out another folder."
-        ) from error
+    write_bytes(path, buffer.getvalue())
 
 
 def write_pose_json(poses: Poses, path: Path) -> None:

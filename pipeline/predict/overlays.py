@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UnwritableTarget
 from pipeline.predict.config import PredictConfig
 from pipeline.predict.drawing import (
     Person,
@@ -23,6 +22,7 @@ from pipeline.predict.drawing import (
 from pipeline.predict.film import Film
 from pipeline.predict.overlay_names import is_film, is_video, overlay_files
 from pipeline.predict.poses import Poses
+from pipeline.runs import write_bytes
 from stages.extract.datasets.base import FrameError
 from stages.extract.datasets.filed import FiledDataset
 from stages.extract.datasets.picture_files import NO_VIDEO
@@ -200,13 +200,4 @@ def _step(frames: NDArray[np.int64]) -> int:
 def _write_picture(picture: Picture, path: Path) -> None:
     encoded, content = cv2.imencode(".png", picture[..., ::-1])
     assert encoded
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content.tobytes())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UnwritableTarget(
-            f"{path}: cannot be written ({error.strerror or error}). Give --out another folder."
-        ) from error
+    write_bytes(path, content.tobytes())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from cache import Skeleton
 from pipeline.config import RunConfig
 from pipeline.detectors import build_detector
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.runs import CONFIG_FILE, METRICS_FILE, find_run, finished_runs, read_json
-from pipeline.settings import assign, validate
+from pipeline.run_config import Changes
+from pipeline.runs import METRICS_FILE, find_run, finished_runs, read_json
 from stages.extract.crops import BoxSource, CropConfig
 from stages.extract.datasets import RENDERED
 from stages.extract.detectors.base import FrozenDetector
@@ -20,6 +20,7 @@ from stages.extract.jobs import feature_identity
 from stages.lift import LoadedRun, load_run
 from stages.lift.runs.identity import InputKind, TrainedOn, require_same_kind
 
+_USED = ("predict", "people", "detector", "crop", "extract", "evaluate", "runs_root")
 _ROUNDING = ("batch_size", "threads")
 """Settings of an extraction that change the last bits of float words only."""
 
@@ -58,23 +59,15 @@ def choose_run(run: Path | None, runs_root: Path) -> Path:
     )
 
 
-def run_config(run_dir: Path, changes: Sequence[tuple[str, Any]] = ()) -> RunConfig:
-    """Return the configuration that a run was made with, changed by dotted keys.
-
-    Raises:
-        ConfigError: a key or value is wrong.
-        PipelineError: the run was not finished.
-    """
-    file = run_dir / CONFIG_FILE
-    if not file.is_file():
-        raise PipelineError(
-            f"{run_dir}: has no {CONFIG_FILE}, so it was not finished. "
-            "Repeat the command that began it; it goes on from the last epoch."
-        )
-    tree = read_json(file)
-    for key, value in changes:
-        tree = assign(tree, key, value)
-    return validate(RunConfig, tree)
+def refuse_unused(changes: Changes) -> None:
+    """Raise ConfigError for a setting that would have no effect on a prediction."""
+    for key, _ in changes:
+        owner = key.split(".")[0]
+        if owner in RunConfig.model_fields and owner not in _USED:
+            raise ConfigError(
+                f"{key}: has no effect on a prediction, which takes the run as it was trained."
+                f" Settings of use here: {', '.join(_USED)}."
+            )
 
 
 def prepare(run_dir: Path, config: RunConfig, box_source: BoxSource) -> Setup:

@@ -12,8 +12,8 @@ import numpy as np
 from cache import CacheReader
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
-from pipeline.runs import CONFIG_FILE, METRICS_FILE, PROVENANCE_FILE, read_json
-from pipeline.settings import assign, validate
+from pipeline.run_config import config_of_run
+from pipeline.runs import METRICS_FILE, PROVENANCE_FILE, read_json
 from pipeline.stores import open_store, store_location
 from stages.lift import EvaluateConfig, Evaluation, LoadedRun, evaluate, load_run
 from stages.lift.feed.samples import store_name
@@ -80,18 +80,8 @@ def read_run(
     Raises:
         PipelineError: the run is not finished, or the store is not the one it was evaluated on.
     """
-    config_file = run_dir / CONFIG_FILE
-    if not config_file.is_file():
-        raise PipelineError(
-            f"{run_dir}: has no {CONFIG_FILE}, so it was not finished. "
-            "Repeat the command that began it; it goes on from the last epoch."
-        )
     metrics = read_json(run_dir / METRICS_FILE)
-    tree = read_json(config_file)
-    tree = {**tree, "evaluate": {**tree.get("evaluate", {}), **metrics.get("evaluate", {})}}
-    for key, value in changes:
-        tree = assign(tree, key, value)
-    config = validate(RunConfig, tree)
+    config = config_of_run(run_dir, changes, evaluated=metrics.get("evaluate", {}))
     location = store or store_location(config)
     reader = open_store(location)
     expected = metrics.get("store", store_name(reader))

@@ -11,7 +11,7 @@ from typing import Any
 from cache.fingerprint import diff_identities
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.predict.setup import run_config
+from pipeline.run_config import config_of_run
 from pipeline.run_index import Entry, list_runs
 from pipeline.runs import find_run
 from stages.lift import LoadedRun, StoreMismatch, load_run
@@ -82,7 +82,7 @@ def load_subjects(
     """
     subjects = []
     for run_dir in run_dirs:
-        config = run_config(run_dir, changes)
+        config = config_of_run(run_dir, changes)
         run = load_run(run_dir, weights=config.evaluate.weights)
         subject = Subject(run_dir.resolve().name, run, config)
         _require_fit_for_study(subject)

@@ -77,11 +77,11 @@ def refinement_notes(config: EvaluateConfig) -> list[str]:
         return [
             f"ORACLE ROOT: the poses are refined with {known} and the true place of the root,"
             " which no one has outside of a labelled dataset: the errors are no results of the"
-            " lifter, and not to be compared with any; those before it are beside them."
+            " lifter, and not to be compared with any; those before it are in metrics.json."
         ]
     return [
         f"REFINED: the poses are moved to fit the keypoints, with {known} and a predicted root;"
-        " results that know no camera are those before it, which are beside them."
+        " results that know no camera are those before it, which are in metrics.json."
     ]
 
 

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.predict.setup import rendered_note, run_config
+from pipeline.predict.setup import rendered_note
+from pipeline.run_config import config_of_run
 from stages.lift import load_run
 from tests.test_pipeline.commands import CommandLine, Ended
 from tests.test_predict.conftest import Place, numbers
@@ -89,7 +90,7 @@ def test_no_pose_at_all_is_an_error_with_the_reason(
 
 @pytest.mark.parametrize("name", ["synthetic", "human36m"])
 def test_a_store_of_drawn_people_is_known_under_another_name(name: str, place: Place) -> None:
-    config = run_config(place.run, [("dataset.name", name)])
+    config = config_of_run(place.run, [("dataset.name", name)])
     trained_on = load_run(place.run).description.trained_on
     assert rendered_note(config, trained_on)
     real = trained_on.model_copy(update={"content_identity": {"adapter": "human36m"}})

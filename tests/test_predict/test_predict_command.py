@@ -212,3 +212,12 @@ def test_refinement_is_as_the_settings_say_is_said_and_may_place_nobody(
     assert any("Refined" in note for note in refined["about"]["notes"])
     assert np.isnan(refined["root_mm"]).all()
     np.testing.assert_array_equal(refined["joints_3d_mm"], plain["joints_3d_mm"])
+
+
+def test_settings_without_an_effect_are_refused(
+    place: Place, posecache: CommandLine, video: Path, tmp_path: Path
+) -> None:
+    ended = predict(posecache, place, video, tmp_path / "out", "-s", "lifter.levels=[x4]")
+    assert ended.code == 2
+    assert "lifter.levels: has no effect on a prediction" in ended.err
+    assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cache import CacheReader
-from pipeline.predict.setup import run_config
+from pipeline.run_config import config_of_run
 from stages.lift import evaluate, load_run
 from stages.lift.feed.windows import windowing_of
 from tests.test_pipeline.commands import CommandLine
@@ -30,7 +30,7 @@ def predicted(
 
 
 def evaluated(place: Place) -> np.ndarray:
-    run, config = load_run(place.run), run_config(place.run)
+    run, config = load_run(place.run), config_of_run(place.run)
     (store,) = (place.root / "data").glob("*.zarr")
     found = evaluate(
         run.model,
