@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import pipeline.commands.robustness as command_module
 import pipeline.robustness.sweep as sweep_module
 from cache import CacheReader
 from pipeline.errors import PipelineError
@@ -174,6 +175,8 @@ def test_a_stopped_sweep_goes_on_with_the_same_numbers(
         return real(study, setup, members, **more)
 
     monkeypatch.setattr(sweep_module, "lift_pass", counted)
+    for name in ("plot_result", "draw_examples"):  # those of the whole sweep serve
+        monkeypatch.setattr(command_module, name, lambda *_: None)
     words = ("robustness", *trained.all, "--rows", "4", "--out", str(out), *FEW)
     assert posecache(*words).code == 0
     assert passed == [["jitter 0.2"]]
