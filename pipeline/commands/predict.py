@@ -55,6 +55,7 @@ def run_predict(
     """Write the poses of a picture, a video or a folder, and pictures of them."""
     screen = console(quiet=as_json)
     given = find_input(path)
+    given.sources()  # refuses what is no input, before anything is made
     changes = [parse_set(text) for text in sets]
     refuse_unused(changes)
     run_dir = choose_run(run, runs_root_of(changes))
@@ -139,9 +140,10 @@ def run_predict(
         seconds = {"lift": lifted_s, "all": time.perf_counter() - began}
         print_json({**facts, "seconds": seconds})
         return
+    people = f"{facts['num_people']} person{'' if facts['num_people'] == 1 else 's'}"
     screen.print(
-        f"{facts['num_people']} persons, {facts['num_rows']} person-frames ({_counts(poses)}),"
-        f" {rate.rows_per_s:.1f} person-frames/s",
+        f"{people}, {facts['num_rows']} person-frames ({_counts(poses)}),"
+        f" {rate.rows_per_s:.1f} per s",
         soft_wrap=True,
     )
     for file in [*files, *overlays][:12]:
