@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cache import CacheWriter
 from pipeline.config import load_config as load_run_config
 from pipeline.detectors import mmpose_config_file
-from pipeline.workers import fill_store
+from pipeline.extraction.workers import fill_store
 from stages.extract.chunks import ExtractConfig, extract, open_job, run_chunk
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.folder import Folder

@@ -26,7 +26,7 @@ from cache.derived.conversion import RecodeDtype
 from cache.derived.recode import recode
 from cache.storage import open_storage
 from pipeline.config import RunConfig, load_config
-from pipeline.lifting import lift
+from pipeline.runs.lifting import lift
 from stages.lift import Evaluation, LoadedRun, load_run
 from stages.lift.config import EvaluateConfig
 from stages.lift.evaluation import evaluate, evaluation_splits

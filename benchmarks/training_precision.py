@@ -24,7 +24,7 @@ from benchmarks.harness import Row, append_rows, arguments
 from benchmarks.precision import PACKAGES, SMALL_TRAINING, evaluations, extract, recoded
 from cache import CacheReader
 from pipeline.config import RunConfig, load_config
-from pipeline.lifting import lift
+from pipeline.runs.lifting import lift
 from stages.lift import load_run
 from stages.lift.config import Precision
 

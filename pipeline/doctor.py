@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.runs import git_revision, package_versions
+from pipeline.runs.directories import git_revision, package_versions
 
 Level = Literal["ok", "note", "bad"]
 

@@ -19,8 +19,8 @@ from pipeline.ablation.runs import Ending, Update, run_jobs
 from pipeline.ablation.savings import savings
 from pipeline.ablation.tuning import Tuning, tune
 from pipeline.config import RunConfig
-from pipeline.runs import provenance, write_json
-from pipeline.stores import keypoint_errors
+from pipeline.runs.directories import provenance, write_json
+from pipeline.stores.facts import keypoint_errors
 
 RESULT_FILE = "comparison.json"
 

@@ -14,7 +14,7 @@ from lifter.registry import LIFTERS
 from pipeline.config import ComparisonConfig, RunConfig, with_settings
 from pipeline.errors import ConfigError
 from pipeline.settings import did_you_mean, merge, read_shipped, validate
-from pipeline.stores import store_location
+from pipeline.stores.facts import store_location
 
 DETECTOR_FILE = "detector_file"
 _DECIDES_STORE = ("dataset", "detector", DETECTOR_FILE, "crop", "extract")

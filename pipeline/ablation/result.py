@@ -13,7 +13,7 @@ from pipeline.ablation.published_numbers import published_numbers
 from pipeline.ablation.runs import Ending
 from pipeline.ablation.tuning import Tuning
 from pipeline.config import RunConfig
-from pipeline.runs import METRICS_FILE, read_json
+from pipeline.runs.directories import METRICS_FILE, read_json
 from stages.lift import compare_metrics
 from stages.lift.errors import NotComparable
 from stages.lift.progress import mean_wait_fraction, train_seconds

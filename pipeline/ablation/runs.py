@@ -18,7 +18,7 @@ from pipeline.ablation.orphans import deaf_to_ctrl_c, end_with_parent
 from pipeline.ablation.plan import Job
 from pipeline.datasets import dataset_of
 from pipeline.errors import ConfigError
-from pipeline.lifting import LiftedRun, finished_run, lift, run_directory
+from pipeline.runs.lifting import LiftedRun, finished_run, lift, run_directory
 from stages.lift import TrainProgress
 from stages.lift.errors import NotFiniteLoss
 from stages.lift.progress import Report

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.notes import read_note
+from pipeline.stores.notes import read_note
 
 
 def extraction_seconds(store: str) -> float | None:

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from pipeline.ablation.published_numbers import LABEL, published_numbers
 from pipeline.ablation.result import MEANS
+from pipeline.runs.tables import spread
 from pipeline.table_style import new_table
-from pipeline.tables import spread
 
 METRIC_NAMES = {
     "mpjpe_mm": "MPJPE",

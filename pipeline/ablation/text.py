@@ -13,8 +13,8 @@ from pipeline.ablation.comparison import RESULT_FILE
 from pipeline.ablation.savings import savings_text
 from pipeline.ablation.tables import comparison_table, difference_table, tuning_table
 from pipeline.console import PLAIN_WIDTH
-from pipeline.runs import write_text
-from pipeline.tables import detector_error_table, seconds_text
+from pipeline.runs.directories import write_text
+from pipeline.runs.tables import detector_error_table, seconds_text
 
 TEXT_FILE = "comparison.txt"
 

@@ -15,7 +15,7 @@ from pipeline.ablation.text import show, write_shown
 from pipeline.config import RunConfig, load_config
 from pipeline.console import Meter, console, print_json
 from pipeline.errors import PipelineError
-from pipeline.extraction import ensure_store
+from pipeline.extraction.extracted import ensure_store
 
 
 def run_ablate(

@@ -40,8 +40,8 @@ Store = Annotated[
 def list_stores(sets: options.Sets = None, as_json: options.AsJson = False) -> None:
     """List the stores below data_root."""
     from pipeline.console import console, print_json
-    from pipeline.store_tables import stores_table
-    from pipeline.stores import list_stores as found_stores
+    from pipeline.stores.facts import list_stores as found_stores
+    from pipeline.stores.tables import stores_table
 
     root = data_root(sets)
     stores = found_stores(root)
@@ -69,8 +69,8 @@ def info(
 ) -> None:
     """Show the arrays of a store, its splits, unusable frames and identities."""
     from pipeline.console import console, print_json
-    from pipeline.store_tables import store_tree
-    from pipeline.stores import describe_store
+    from pipeline.stores.facts import describe_store
+    from pipeline.stores.tables import store_tree
 
     description = describe_store(chosen_store(store, preset, dataset, detector, sets))
     if as_json:
@@ -99,8 +99,8 @@ def verify(
     """Read every byte of a store and check sums, counts and ranges; exit code 3 if one is bad."""
     from pipeline.console import Meter, console, print_json
     from pipeline.errors import DATA
-    from pipeline.store_tables import verify_report
-    from pipeline.stores import verify_store
+    from pipeline.stores.facts import verify_store
+    from pipeline.stores.tables import verify_report
 
     location = chosen_store(store, preset, dataset, detector, sets)
     with Meter(console(quiet=as_json)) as meter:
@@ -141,7 +141,7 @@ def chosen_store(
     if store is not None:
         return store
     from pipeline.config import load_config
-    from pipeline.stores import store_location
+    from pipeline.stores.facts import store_location
 
     return store_location(
         load_config(preset, dataset=dataset, detector=detector, sets=sets or ()),

@@ -114,7 +114,7 @@ def gc(
     from pipeline.commands.cache import data_root
     from pipeline.console import console, print_json
     from pipeline.errors import ConfigError
-    from pipeline.store_tables import size_text
+    from pipeline.stores.tables import size_text
 
     root = folder or data_root(sets)
     if is_url(root):

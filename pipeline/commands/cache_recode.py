@@ -34,8 +34,8 @@ def diff(
     """Show what differs between two stores; exit code 4 if anything does."""
     from pipeline.console import Meter, console, print_json
     from pipeline.errors import CACHE_MISMATCH
-    from pipeline.store_changes import diff_stores
-    from pipeline.store_tables import difference_report
+    from pipeline.stores.changes import diff_stores
+    from pipeline.stores.tables import difference_report
 
     screen = console(quiet=as_json)
     with Meter(screen) as meter:
@@ -84,8 +84,8 @@ def recode(
     Stopped at any time, the same command goes on. What is not given stays as it is.
     """
     from pipeline.console import Meter, console, print_json
-    from pipeline.store_changes import recode_store
-    from pipeline.store_tables import recode_report
+    from pipeline.stores.changes import recode_store
+    from pipeline.stores.tables import recode_report
 
     screen = console(quiet=as_json)
     with Meter(screen) as meter:

@@ -39,7 +39,7 @@ def sample(
     lifter.reference_rule say where the maps are read.
     """
     from pipeline.console import Meter, console, print_json
-    from pipeline.store_points import choice_of, make_points, plan_points
+    from pipeline.stores.points import choice_of, make_points, plan_points
 
     choice = choice_of(sets or (), dtype)
     target = out or choice.target_of(store)
@@ -64,7 +64,7 @@ def sample(
 
 
 def _plan_text(plan: dict[str, Any]) -> str:
-    from pipeline.store_tables import size_text
+    from pipeline.stores.tables import size_text
 
     points = plan["points"]
     return (
@@ -76,7 +76,7 @@ def _plan_text(plan: dict[str, Any]) -> str:
 
 
 def _result_text(result: dict[str, Any]) -> str:
-    from pipeline.store_tables import size_text
+    from pipeline.stores.tables import size_text
 
     size = (
         f"{size_text(result['target_bytes'])}, 1/{result['ratio']:.1f} of the "

@@ -43,8 +43,8 @@ def show(
 
     from pipeline.console import console, print_json
     from pipeline.errors import ConfigError
-    from pipeline.store_pictures import draw_frame, find_row, load_picture
-    from pipeline.stores import open_store
+    from pipeline.stores.facts import open_store
+    from pipeline.stores.pictures import draw_frame, find_row, load_picture
 
     location, source = _sources(store, preset, dataset, detector, sets or [])
     reader = open_store(location, allow_incomplete=True)
@@ -77,12 +77,12 @@ def _sources(
 ) -> tuple[str, dict[str, Any] | None]:
     """Return the store, and name, options and root of its dataset as far as they are known."""
     from pipeline.errors import ConfigError
-    from pipeline.notes import dataset_note
     from pipeline.settings import assign, parse_set
+    from pipeline.stores.notes import dataset_note
 
     if store is None:
         from pipeline.config import load_config
-        from pipeline.stores import store_location
+        from pipeline.stores.facts import store_location
 
         config = load_config(preset, dataset=dataset, detector=detector, sets=sets)
         return store_location(config), config.dataset.model_dump(mode="json")

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.compare_tables import change_table, runs_table, settings_table
 from pipeline.console import console, print_json
 from pipeline.errors import ConfigError
-from pipeline.run_comparison import CSV_COLUMNS, compare_runs, csv_rows
-from pipeline.runs import find_run, write_text
+from pipeline.runs.comparison import CSV_COLUMNS, compare_runs, csv_rows
+from pipeline.runs.comparison_tables import change_table, runs_table, settings_table
+from pipeline.runs.directories import find_run, write_text
 from pipeline.settings import parse_set
 
 

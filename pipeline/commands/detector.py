@@ -10,8 +10,8 @@ from typing import Any
 from pipeline.config import load_config
 from pipeline.console import Meter, console, print_json
 from pipeline.datasets import dataset_of
-from pipeline.runs import PROVENANCE_FILE, provenance, writable_folder, write_json
-from pipeline.tables import detector_error_table
+from pipeline.runs.directories import PROVENANCE_FILE, provenance, writable_folder, write_json
+from pipeline.runs.tables import detector_error_table
 from stages.devices import use_device
 from stages.extract.datasets.kept import KeptPictures
 from stages.extract.training.train import train_detector

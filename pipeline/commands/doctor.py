@@ -8,8 +8,8 @@ from pipeline.console import console, print_json
 from pipeline.doctor import as_json as findings_as_json
 from pipeline.doctor import examine
 from pipeline.errors import ConfigError
+from pipeline.runs.tables import doctor_table
 from pipeline.settings import parse_set
-from pipeline.tables import doctor_table
 
 
 def run_doctor(sets: Sequence[str], *, as_json: bool) -> bool:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pipeline.console import console, print_json
 from pipeline.datasets import dataset_of
-from pipeline.lifting import draw_calibration, draw_frames
-from pipeline.run_config import config_of_run, runs_root_of
-from pipeline.run_index import write_index
-from pipeline.runs import METRICS_FILE, find_run, read_json
+from pipeline.runs.config import config_of_run, runs_root_of
+from pipeline.runs.directories import METRICS_FILE, find_run, read_json
+from pipeline.runs.index import write_index
+from pipeline.runs.lifting import draw_calibration, draw_frames
+from pipeline.runs.tables import held_out_tables, joint_table, split_table
 from pipeline.settings import parse_set
-from pipeline.stores import open_store, store_location
-from pipeline.tables import held_out_tables, joint_table, split_table
+from pipeline.stores.facts import open_store, store_location
 from stages.extract.datasets import DatasetError
 from stages.lift import evaluate_run
 

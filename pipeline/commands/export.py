@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.console import console, print_json
 from pipeline.errors import UnwritableTarget
-from pipeline.runs import find_run
+from pipeline.runs.directories import find_run
 from stages.lift import RunWriteError
 from stages.lift.export.run import ExportFormat, export_run
 from stages.lift.export.signature import MapDtype, Port

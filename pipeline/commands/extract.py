@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pipeline.config import load_config
 from pipeline.console import console, print_json
 from pipeline.errors import ConfigError
-from pipeline.extraction import ensure_store
-from pipeline.store_tables import store_facts
-from pipeline.stores import describe_store
+from pipeline.extraction.extracted import ensure_store
+from pipeline.stores.facts import describe_store
+from pipeline.stores.tables import store_facts
 from stages.extract.extraction import ChunkPart
 
 

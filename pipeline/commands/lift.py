@@ -12,10 +12,10 @@ from pipeline.config import load_config
 from pipeline.console import Meter, console, print_json
 from pipeline.datasets import dataset_of
 from pipeline.errors import ConfigError
-from pipeline.extraction import complete_store, ensure_store
-from pipeline.lifting import LiftedRun, help_lift, lift, run_directory
+from pipeline.extraction.extracted import complete_store, ensure_store
+from pipeline.runs.lifting import LiftedRun, help_lift, lift, run_directory
+from pipeline.runs.tables import groups_text, held_out_tables, split_table
 from pipeline.settings import did_you_mean
-from pipeline.tables import groups_text, held_out_tables, split_table
 from stages.lift import TrainProgress, planned_groups
 from stages.lift.processes.distributed import open_world
 from stages.lift.processes.world import World

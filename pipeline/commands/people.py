@@ -14,7 +14,7 @@ from pipeline.console import Meter, console, print_json
 from pipeline.errors import Stopped, UnwritableTarget
 from pipeline.interruption import Interruption
 from pipeline.people import build_person_detector
-from pipeline.runs import writable_folder
+from pipeline.runs.directories import writable_folder
 from stages.extract.boxes.files import write_boxes
 from stages.extract.boxes.find import FindProgress, FoundPeople, find_people
 from stages.extract.boxes.people import detector_identity

@@ -31,8 +31,8 @@ from pipeline.predict.lifting import PredictProgress, predict_poses
 from pipeline.predict.overlays import write_overlays
 from pipeline.predict.poses import Poses
 from pipeline.predict.setup import choose_run, prepare, refuse_unused
-from pipeline.run_config import config_of_run, runs_root_of
-from pipeline.runs import writable_folder
+from pipeline.runs.config import config_of_run, runs_root_of
+from pipeline.runs.directories import writable_folder
 from pipeline.settings import parse_set
 from stages.extract.boxes.find import FindProgress
 from stages.extract.boxes.people import PeopleConfig

@@ -12,7 +12,7 @@ from pipeline.report.control import find_control
 from pipeline.report.evaluating import ReportRun, read_run
 from pipeline.report.page import render, require_packages
 from pipeline.report.pictures import pictures_of
-from pipeline.runs import find_run, write_text
+from pipeline.runs.directories import find_run, write_text
 from pipeline.settings import parse_set
 
 REPORT_FILE = "report.html"

@@ -18,8 +18,8 @@ from pipeline.robustness.study import Study, open_study
 from pipeline.robustness.subjects import choose_runs, load_subjects
 from pipeline.robustness.sweep import SweepProgress, plan_sweep, run_sweep
 from pipeline.robustness.tables import error_table, growth_table
-from pipeline.run_config import runs_root_of
-from pipeline.runs import writable_folder, write_text
+from pipeline.runs.config import runs_root_of
+from pipeline.runs.directories import writable_folder, write_text
 from pipeline.settings import parse_set
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline.console import console, print_json
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.run_index import INDEX_FILE, Entry, chosen, ordered, write_index
-from pipeline.run_tables import index_table
+from pipeline.runs.index import INDEX_FILE, Entry, chosen, ordered, write_index
+from pipeline.runs.index_tables import index_table
 from pipeline.settings import parse_set
 
 

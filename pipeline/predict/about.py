@@ -6,7 +6,7 @@ from typing import Any
 
 from cache import get_skeleton
 from pipeline.predict.setup import Setup
-from pipeline.runs import provenance
+from pipeline.runs.directories import provenance
 from stages.extract.datasets.base import Dataset
 
 FORMAT = 1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cache import FrameStatus
 from pipeline.errors import PipelineError
 from pipeline.predict.poses import Poses
-from pipeline.runs import write_bytes, write_json
+from pipeline.runs.directories import write_bytes, write_json
 
 POSES_FILE = "poses.npz"
 STATUS_NAMES = {int(status): status.name.lower() for status in FrameStatus}

@@ -22,7 +22,7 @@ from pipeline.predict.drawing import (
 from pipeline.predict.film import Film
 from pipeline.predict.overlay_names import is_film, is_video, overlay_files
 from pipeline.predict.poses import Poses
-from pipeline.runs import write_bytes
+from pipeline.runs.directories import write_bytes
 from stages.extract.datasets.base import FrameError
 from stages.extract.datasets.filed import FiledDataset
 from stages.extract.datasets.picture_files import NO_VIDEO

@@ -11,8 +11,8 @@ from cache import Skeleton
 from pipeline.config import RunConfig
 from pipeline.detectors import build_detector
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.run_config import Changes
-from pipeline.runs import METRICS_FILE, find_run, finished_runs, read_json
+from pipeline.runs.config import Changes
+from pipeline.runs.directories import METRICS_FILE, find_run, finished_runs, read_json
 from stages.extract.crops import BoxSource, CropConfig
 from stages.extract.datasets import RENDERED
 from stages.extract.detectors.base import FrozenDetector

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.compare_tables import letters
 from pipeline.report import charts, facts, tables
 from pipeline.report.clips import chosen_clip, player_scene
 from pipeline.report.control import control_command, control_text
@@ -14,7 +13,8 @@ from pipeline.report.frames import ShownFrame, shown_frames
 from pipeline.report.pictures import Pictures
 from pipeline.report.sampling import sampling_section, why_no_sampling
 from pipeline.report.scenes import sides_of
-from pipeline.run_comparison import METRICS, compare_runs
+from pipeline.runs.comparison import METRICS, compare_runs
+from pipeline.runs.comparison_tables import letters
 
 _SAMPLED_KINDS = ("worst", "median", "best")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline.report.evaluating import ReportRun
 from pipeline.report.facts import warnings_of
-from pipeline.run_index import Entry, list_runs
-from pipeline.runs import CONFIG_FILE
+from pipeline.runs.directories import CONFIG_FILE
+from pipeline.runs.index import Entry, list_runs
 
 CONTROL_LIFTER = "pose_only"
 

@@ -12,9 +12,9 @@ import numpy as np
 from cache import CacheReader
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
-from pipeline.run_config import config_of_run
-from pipeline.runs import METRICS_FILE, PROVENANCE_FILE, read_json
-from pipeline.stores import open_store, store_location
+from pipeline.runs.config import config_of_run
+from pipeline.runs.directories import METRICS_FILE, PROVENANCE_FILE, read_json
+from pipeline.stores.facts import open_store, store_location
 from stages.lift import EvaluateConfig, Evaluation, LoadedRun, evaluate, load_run
 from stages.lift.feed.samples import store_name
 from stages.lift.feed.windows import windowing_of

@@ -10,8 +10,8 @@ from pydantic_core import PydanticUndefined
 
 from pipeline.report.evaluating import ReportRun
 from pipeline.report.tables import HtmlTable, words_table
-from pipeline.store_tables import size_text
-from pipeline.stores import describe_store
+from pipeline.stores.facts import describe_store
+from pipeline.stores.tables import size_text
 from stages.lift.progress import train_seconds
 
 _LEFT_OUT = ("comparison", "detector_training", "people")

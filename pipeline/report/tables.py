@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.compare_tables import letters
-from pipeline.run_comparison import METRICS
+from pipeline.runs.comparison import METRICS
+from pipeline.runs.comparison_tables import letters
 
 METRIC_NAMES = {
     "mpjpe_mm": "MPJPE [mm]",
@@ -142,7 +142,7 @@ def change_table(result: Mapping[str, Any], split: str) -> HtmlTable:
     """Return all metrics of all runs on a split, and the interval of the change against the first.
 
     Args:
-        result: of `pipeline.run_comparison.compare_runs`.
+        result: of `pipeline.runs.comparison.compare_runs`.
         split: name of a split of the first run.
     """
     changes = {other["run"]: other["splits"].get(split) for other in result["others"]}

@@ -11,7 +11,7 @@ from typing import Any
 from cache.fingerprint import diff_identities
 from pipeline.errors import ConfigError
 from pipeline.robustness.degradations import Variant
-from pipeline.runs import read_json, write_json, write_text
+from pipeline.runs.directories import read_json, write_json, write_text
 
 RESULT_FILE, TABLE_FILE = "robustness.json", "robustness.csv"
 

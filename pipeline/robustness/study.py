@@ -17,7 +17,7 @@ from pipeline.predict.setup import Setup, prepare
 from pipeline.robustness.config import RobustnessConfig
 from pipeline.robustness.rows import thin_rows
 from pipeline.robustness.subjects import Subject, baseline_of
-from pipeline.stores import open_store, store_location
+from pipeline.stores.facts import open_store, store_location
 from stages.extract.crops import CropConfig, box_for_row
 from stages.extract.datasets import Dataset
 from stages.lift.errors import EmptySplit

@@ -11,9 +11,9 @@ from typing import Any
 from cache.fingerprint import diff_identities
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.run_config import config_of_run
-from pipeline.run_index import Entry, list_runs
-from pipeline.runs import find_run
+from pipeline.runs.config import config_of_run
+from pipeline.runs.directories import find_run
+from pipeline.runs.index import Entry, list_runs
 from stages.lift import LoadedRun, StoreMismatch, load_run
 from stages.lift.feed.windows import windowing_of
 

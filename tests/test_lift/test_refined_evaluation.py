@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cache import CacheReader, Camera, RowPlan
-from pipeline.tables import split_table
+from pipeline.runs.tables import split_table
 from stages.lift import DataConfig, EvaluateConfig, LiftError, evaluate
 from stages.lift.feed.batches import LiftData
 from stages.lift.refined_evaluation import refinement_notes

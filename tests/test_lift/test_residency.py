@@ -10,7 +10,7 @@ import torch
 
 from cache import CacheReader
 from pipeline.config import load_config
-from pipeline.lifting import run_directory
+from pipeline.runs.lifting import run_directory
 from stages.lift import (
     DataConfig,
     DoesNotFit,

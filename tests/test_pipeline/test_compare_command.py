@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.compare_tables import runs_table
-from pipeline.run_comparison import compare_runs, differing_settings
+from pipeline.runs.comparison import compare_runs, differing_settings
+from pipeline.runs.comparison_tables import runs_table
 from tests.test_pipeline.commands import CommandLine
 from tests.test_pipeline.written_runs import METRICS, write_run
 

@@ -87,7 +87,7 @@ def test_a_stopped_check_of_a_store_says_that_it_begins_anew(tmp_path: Path) -> 
     """The command is stopped while its first lines run: even then it ends without a trace."""
     script = (
         "import os, signal, sys\n"
-        "import pipeline.stores as stores\n"
+        "import pipeline.stores.facts as stores\n"
         "stores.verify_store = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)\n"
         "from pipeline.cli import main\n"
         f"sys.argv = ['posecache', 'cache', 'verify', {str(tmp_path)!r}]\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import extract_plan
+from pipeline.extraction import plan as extract_plan
 from tests.test_extract.studio import write_layout
 from tests.test_pipeline.commands import CommandLine, Ended
 

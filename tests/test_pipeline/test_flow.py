@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cache import CacheReader
-from pipeline.stores import keypoint_errors
+from pipeline.stores.facts import keypoint_errors
 from tests.test_lift.stores import write_store
 from tests.test_pipeline.commands import CommandLine, Ended
 

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.console import Meter, duration_text
-from pipeline.extraction import _Rate
+from pipeline.extraction.extracted import _Rate
 from stages.extract.chunks import ExtractProgress
 from stages.lift.progress import TrainProgress
 from tests.test_pipeline.commands import CommandLine

@@ -18,9 +18,9 @@ import pytest
 from rich.console import Console
 
 from pipeline.errors import ConfigError
-from pipeline.run_index import COLUMNS, chosen, list_runs, ordered, write_index
-from pipeline.run_settings import settings_text, told_apart
-from pipeline.run_tables import index_table
+from pipeline.runs.index import COLUMNS, chosen, list_runs, ordered, write_index
+from pipeline.runs.index_tables import index_table
+from pipeline.runs.settings import settings_text, told_apart
 from tests.test_pipeline.commands import CommandLine
 from tests.test_pipeline.written_runs import write_run
 

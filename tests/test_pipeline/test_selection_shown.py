@@ -98,8 +98,8 @@ def test_the_last_epoch_has_its_lines_where_it_is_not_the_best(
     roots: tuple[str, ...], tmp_path: Path, posecache: CommandLine
 ) -> None:
     from pipeline.console import console
-    from pipeline.runs import finished_runs, read_json
-    from pipeline.tables import split_table
+    from pipeline.runs.directories import finished_runs, read_json
+    from pipeline.runs.tables import split_table
 
     assert posecache("lift", "--lifter", "pose_only", *options(*roots, *TINY)).code == 0
     (run,) = finished_runs(tmp_path / "runs")

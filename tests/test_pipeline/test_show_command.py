@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cache import CacheReader
-from pipeline.store_pictures import load_picture
+from pipeline.stores.pictures import load_picture
 from tests.test_lift.stores import write_codes, write_store
 from tests.test_pipeline.commands import CommandLine
 from tests.test_pipeline.drawn_store import SPLITS, answer, unfinished

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.predict.setup import rendered_note
-from pipeline.run_config import config_of_run
+from pipeline.runs.config import config_of_run
 from stages.lift import load_run
 from tests.test_pipeline.commands import CommandLine, Ended
 from tests.test_predict.conftest import Place, numbers

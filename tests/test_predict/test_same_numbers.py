@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cache import CacheReader
-from pipeline.run_config import config_of_run
+from pipeline.runs.config import config_of_run
 from stages.lift import evaluate, load_run
 from stages.lift.feed.windows import windowing_of
 from tests.test_pipeline.commands import CommandLine

@@ -11,7 +11,7 @@ import torch
 
 from cache import CacheReader
 from pipeline.config import load_config
-from pipeline.lifting import lift
+from pipeline.runs.lifting import lift
 from stages.extract.datasets import DATASETS
 from tests.test_lift.stores import write_store
 from tests.test_pipeline.ablations import TINY

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cache import CacheReader
-from pipeline.compare_tables import letters
-from pipeline.run_comparison import compare_runs
+from pipeline.runs.comparison import compare_runs
+from pipeline.runs.comparison_tables import letters
 from stages.extract.datasets import DATASETS
 from stages.lift.calibration import calibration
 from tests.test_lift.stores import build_plan, write_store

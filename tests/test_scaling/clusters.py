@@ -96,7 +96,7 @@ def distribute(
     **options: Any,
 ) -> ExtractSummary:
     """Extract on Dask workers: two of this machine, or those of the config's scheduler."""
-    from pipeline.scheduler import fill_with_dask
+    from pipeline.extraction.scheduler import fill_with_dask
 
     seen = [] if seen is None else seen
     job = open_job(dataset(), detector(), CROP, store, config)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from cache import CacheMissing, CacheWriter
-from pipeline import clusters, inspection, scheduler
 from pipeline.errors import exit_code
-from pipeline.machines import MachineMismatch, machine_here
-from pipeline.portable import SchedulerError
+from pipeline.extraction import clusters, inspection, scheduler
+from pipeline.extraction.machines import MachineMismatch, machine_here
+from pipeline.extraction.portable import SchedulerError
 from stages.extract.attempts import TRIES, ChunksFailed
 from stages.extract.chunks import ExtractProgress, extract
 from stages.extract.datasets import FrameError
@@ -165,7 +165,7 @@ def test_a_worker_that_sees_another_disk_is_refused_before_any_task(
 def test_an_address_where_nobody_answers_says_what_to_start(
     layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.clusters._CONNECT_S", 0.5)
+    monkeypatch.setattr("pipeline.extraction.clusters._CONNECT_S", 0.5)
     config = CONFIG.model_copy(update={"scheduler": "tcp://127.0.0.1:1"})
     with pytest.raises(SchedulerError, match="dask scheduler"):
         distribute(partial(Human36m, layout), tmp_path / "a.zarr", config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cache.storage import open_storage
-from pipeline.sharing import shared_mark
+from pipeline.extraction.sharing import shared_mark
 
 
 def test_a_mark_lives_as_long_as_its_process(tmp_path: Path) -> None:

@@ -16,17 +16,17 @@ from rich.console import Console
 
 from cache import CacheMissing
 from cache.garbage import find_leftovers
-from pipeline import scheduler
-from pipeline.clusters import worker_environments
 from pipeline.config import load_config
 from pipeline.console import Meter
 from pipeline.errors import ConfigError
-from pipeline.extraction import _Rate
-from pipeline.inspection import WorkerAnswer, shared_gpus
-from pipeline.machines import MachineMismatch, machine_here, refuse_other_machine
-from pipeline.scheduler import Failure, extract_here
-from pipeline.sharing import refuse_unshared, sees_store, shared_mark
-from pipeline.workers import extract_request, num_workers
+from pipeline.extraction import scheduler
+from pipeline.extraction.clusters import worker_environments
+from pipeline.extraction.extracted import _Rate
+from pipeline.extraction.inspection import WorkerAnswer, shared_gpus
+from pipeline.extraction.machines import MachineMismatch, machine_here, refuse_other_machine
+from pipeline.extraction.scheduler import Failure, extract_here
+from pipeline.extraction.sharing import refuse_unshared, sees_store, shared_mark
+from pipeline.extraction.workers import extract_request, num_workers
 from stages.extract.extraction import ExtractProgress
 from stages.extract.tasks import ChunkResult
 

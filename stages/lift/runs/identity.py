@@ -217,7 +217,6 @@ def _level_problems(trained_on: TrainedOn, kind: InputKind) -> list[str]:
             problems.append(f"maps {level.name}: not in the store ({', '.join(kind.channels)})")
         elif channels != level.channels:
             problems.append(
-                f"maps {level.name}: trained on {level.channels} channels, the store has"
-                f" {channels}"
+                f"maps {level.name}: trained on {level.channels} channels, the store has {channels}"
             )
     return problems

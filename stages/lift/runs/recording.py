@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stages.lift.processes.world import World
 from stages.lift.runs.checkpoints import RunDescription, claim, write_weights
 from stages.lift.runs.rundir import (
     CURVES_FILE,
@@ -18,7 +19,6 @@ from stages.lift.runs.rundir import (
     write_log,
 )
 from stages.lift.runs.state import TrainState
-from stages.lift.processes.world import World
 
 
 class Recording:

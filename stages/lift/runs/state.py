@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from stages.lift.fit.averages import WeightAverage
 from stages.lift.errors import RunCorrupt
+from stages.lift.fit.averages import WeightAverage
 from stages.lift.runs.rundir import write_bytes
 
 

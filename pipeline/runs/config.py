@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.config import RunConfig
 from pipeline.errors import PipelineError
-from pipeline.runs import CONFIG_FILE, read_json
+from pipeline.runs.directories import CONFIG_FILE, read_json
 from pipeline.settings import assign, validate
 
 Changes = Sequence[tuple[str, Any]]

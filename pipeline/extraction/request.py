@@ -13,7 +13,7 @@ from pipeline.config import DetectorConfig, RunConfig
 from pipeline.datasets import dataset_of
 from pipeline.detectors import detector_files
 from pipeline.feature_sources import feature_source_files, is_feature_source
-from pipeline.notes import read_note
+from pipeline.stores.notes import read_note
 from stages.extract.datasets import DatasetError
 from stages.extract.detectors.base import DetectorError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from pipeline.run_settings import told_apart
+from pipeline.runs.settings import told_apart
 from pipeline.table_style import new_table
 
 _COLUMNS = {

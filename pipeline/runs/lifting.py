@@ -12,8 +12,7 @@ from typing import Any
 from cache import CacheReader
 from cache.fingerprint import diff_identities, fingerprint
 from pipeline.config import RunConfig
-from pipeline.run_index import write_index
-from pipeline.runs import (
+from pipeline.runs.directories import (
     CONFIG_FILE,
     METRICS_FILE,
     PROVENANCE_FILE,
@@ -22,6 +21,7 @@ from pipeline.runs import (
     writable_folder,
     write_json,
 )
+from pipeline.runs.index import write_index
 from stages.extract.datasets import Dataset, DatasetError, FrameError
 from stages.lift import EvaluateConfig, Evaluation, evaluate_run, train
 from stages.lift.calibration_figure import plot_calibration

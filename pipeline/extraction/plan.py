@@ -13,11 +13,11 @@ from rich.console import Console
 
 from cache import RowPlan
 from cache.storage import is_url
-from pipeline.bad_frame_list import missing_pictures
 from pipeline.config import RunConfig
-from pipeline.extract_rate import measure_speed
-from pipeline.store_tables import counts_text, size_text
-from pipeline.workers import num_workers
+from pipeline.extraction.rate import measure_speed
+from pipeline.extraction.workers import num_workers
+from pipeline.stores.bad_frame_list import missing_pictures
+from pipeline.stores.tables import counts_text, size_text
 from stages.extract.chunks import ChunkPart, ChunkPlan
 from stages.extract.datasets.base import Dataset
 from stages.extract.detectors.base import FrozenDetector

@@ -61,7 +61,7 @@ def fill_store(
             job, dataset, detector, config.crop, config.extract, progress=progress, stop=stop
         )
     # Dask takes a second to import, and need not be installed.
-    from pipeline.scheduler import fill_with_dask
+    from pipeline.extraction.scheduler import fill_with_dask
 
     return fill_with_dask(
         job,

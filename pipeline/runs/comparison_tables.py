@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from pipeline.run_comparison import METRICS
+from pipeline.runs.comparison import METRICS
 from pipeline.table_style import new_table
 
 _WIDE = 140

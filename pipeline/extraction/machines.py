@@ -108,7 +108,7 @@ def refuse_other_machine(
 
 @functools.cache
 def _source_hash() -> str:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for folder in _SOURCES:
         for path in sorted((root / folder).rglob("*.py")):

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from distributed import Client
 
-from pipeline.machines import Machine, machine_here, refuse_other_machine, versions_here
-from pipeline.portable import SchedulerError, not_importable, portable
-from pipeline.sharing import refuse_unshared, sees_store
+from pipeline.extraction.machines import Machine, machine_here, refuse_other_machine, versions_here
+from pipeline.extraction.portable import SchedulerError, not_importable, portable
+from pipeline.extraction.sharing import refuse_unshared, sees_store
 
 
 class WorkerAnswer(NamedTuple):
@@ -35,7 +35,7 @@ def refuse_unfit(
         client: of the cluster.
         device: torch device of the detector.
         location: absolute folder or URL of the store.
-        mark: see `pipeline.sharing`.
+        mark: see `pipeline.extraction.sharing`.
         mixed_machines: another processor or GPU is allowed.
 
     Returns:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.run_settings import settings_text
-from pipeline.runs import CONFIG_FILE, METRICS_FILE, PROVENANCE_FILE, write_text
+from pipeline.runs.directories import CONFIG_FILE, METRICS_FILE, PROVENANCE_FILE, write_text
+from pipeline.runs.settings import settings_text
 from pipeline.settings import did_you_mean
 from stages.lift.progress import mean_wait_fraction, train_seconds
 

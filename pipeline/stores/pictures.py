@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cache import CacheReader, FrameStatus
 from cache.fingerprint import diff_identities
 from pipeline.errors import ConfigError, PipelineError, UnwritableTarget
-from pipeline.store_panels import Frame, draw_joints, draw_level
+from pipeline.stores.panels import Frame, draw_joints, draw_level
 from stages.extract.datasets import DatasetError, FrameError, build_dataset
 
 _PANEL_INCHES = 3.1

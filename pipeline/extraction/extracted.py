@@ -14,19 +14,19 @@ from rich.console import Console
 
 from cache import CacheCorrupt, verify
 from cache.storage import is_url, open_storage
-from pipeline.bad_frame_list import missing_pictures, say_missing, write_list
 from pipeline.config import RunConfig
 from pipeline.console import Meter
 from pipeline.datasets import dataset_of
 from pipeline.detectors import build_detector
 from pipeline.errors import NoUsableFrames, Stopped, StoreMissing
-from pipeline.extract_plan import ExtractPlan, plan_extraction, say_plan
+from pipeline.extraction.plan import ExtractPlan, plan_extraction, say_plan
+from pipeline.extraction.request import is_up_to_date, request_of
+from pipeline.extraction.workers import fill_store
 from pipeline.interruption import Interruption
-from pipeline.notes import write_note
-from pipeline.request import is_up_to_date, request_of
-from pipeline.runs import provenance, writable_folder
-from pipeline.stores import extracted_store, open_store
-from pipeline.workers import fill_store
+from pipeline.runs.directories import provenance, writable_folder
+from pipeline.stores.bad_frame_list import missing_pictures, say_missing, write_list
+from pipeline.stores.facts import extracted_store, open_store
+from pipeline.stores.notes import write_note
 from stages.extract.boxes.rules import box_warning, refuse_unfit_boxes
 from stages.extract.chunks import ChunkPart, ExtractProgress, ExtractSummary
 from stages.extract.crop_fit import crop_warning

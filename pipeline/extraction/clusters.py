@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
 
-from pipeline.portable import SchedulerError, portable
+from pipeline.extraction.portable import SchedulerError, portable
 
 ALLOWED_FAILURES = 3
 """Workers that may die over one chunk before it, and not the machine, is to blame."""

@@ -20,12 +20,17 @@ from dataclasses import dataclass
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
-from pipeline.clusters import ALLOWED_FAILURES, dashboard_link, local_client, remote_client
 from pipeline.errors import PipelineError
-from pipeline.inspection import refuse_unfit
-from pipeline.machines import Machine, machine_here, refuse_other_machine
-from pipeline.portable import SchedulerError, not_importable, portable
-from pipeline.sharing import refuse_unshared, sees_store, shared_mark
+from pipeline.extraction.clusters import (
+    ALLOWED_FAILURES,
+    dashboard_link,
+    local_client,
+    remote_client,
+)
+from pipeline.extraction.inspection import refuse_unfit
+from pipeline.extraction.machines import Machine, machine_here, refuse_other_machine
+from pipeline.extraction.portable import SchedulerError, not_importable, portable
+from pipeline.extraction.sharing import refuse_unshared, sees_store, shared_mark
 from stages.extract.attempts import TRIES, Attempts, is_foreseen
 from stages.extract.extraction import ExtractProgress, ExtractSummary
 from stages.extract.jobs import Job

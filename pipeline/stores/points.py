@@ -17,9 +17,9 @@ from cache.points import FeatureDtype
 from cache.schema import map_bytes
 from cache.storage import Location, open_storage
 from pipeline.errors import ConfigError
-from pipeline.notes import dataset_note, write_note
 from pipeline.settings import parse_set
-from pipeline.stores import require_store
+from pipeline.stores.facts import require_store
+from pipeline.stores.notes import dataset_note, write_note
 
 _SOURCE, _RULE = "train.data.keypoint_source", "lifter.reference_rule"
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from cache import CacheReader, FrameStatus, RowPlan
 from cache.storage import Location, open_storage
-from pipeline.bad_frames import BadFrame, bad_frames
 from pipeline.errors import UnwritableTarget
+from pipeline.stores.bad_frames import BadFrame, bad_frames
 from stages.extract.crops import CropConfig
 from stages.extract.datasets.base import Dataset, DatasetError
 from stages.extract.frames import FrameTask

@@ -8,7 +8,7 @@ from typing import Any
 
 from cache.fingerprint import diff_identities
 from pipeline.errors import PipelineError
-from pipeline.runs import CONFIG_FILE, METRICS_FILE, read_json
+from pipeline.runs.directories import CONFIG_FILE, METRICS_FILE, read_json
 from stages.lift import compare_metrics
 
 METRICS = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm", "pck", "auc")

@@ -16,8 +16,8 @@ from cache.arrays import stored_arrays
 from cache.coords import apply_affine
 from cache.storage import Location, Storage, is_url, open_storage
 from cache.verify import verify
-from pipeline.bad_frames import bad_frames_facts
 from pipeline.errors import StoreMissing
+from pipeline.stores.bad_frames import bad_frames_facts
 
 PCK_SHARE = 0.05
 """PCK counts joints within this share of the crop's height."""

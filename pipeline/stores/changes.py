@@ -15,8 +15,8 @@ from cache.derived.recode import recode
 from cache.difference import StoreDifference, compare_stores, compare_values
 from cache.schema import Codec
 from cache.storage import Location, open_storage
-from pipeline.notes import dataset_note, write_note
-from pipeline.stores import open_store, require_store
+from pipeline.stores.facts import open_store, require_store
+from pipeline.stores.notes import dataset_note, write_note
 
 
 def diff_stores(

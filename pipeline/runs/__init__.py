@@ -1,0 +1,1 @@
+"""Runs as the commands see them: training them, directories, index, comparison."""

@@ -1,0 +1,1 @@
+"""Stores as the commands see them: finding, describing, drawing, comparing."""
