@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.detectors import SHIPPED
+from stages.devices import DeviceError
 from stages.extract.detectors.base import DetectorError, Tap
 from stages.extract.detectors.folding import fold_norms
 from stages.extract.detectors.mmpose.topdown import MmposeTopdown
@@ -112,7 +113,7 @@ def test_precision_and_memory_layout_are_part_of_the_identity() -> None:
         for options in ({}, {"precision": "bfloat16"}, {"channels_last": False})
     ]
     assert len({str(each) for each in identities}) == 3
-    with pytest.raises(DetectorError, match="for GPUs"):
+    with pytest.raises(DeviceError, match="for GPUs"):
         network(branching(), precision="float16")
 
 

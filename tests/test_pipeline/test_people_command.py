@@ -13,7 +13,6 @@ from stages.extract.boxes.files import read_boxes
 from stages.extract.boxes.journal import Journal
 from stages.extract.datasets.folder import Folder
 from tests.test_extract.layouts.folder import write_video
-from tests.test_extract.layouts.people import write_picture
 from tests.test_pipeline.commands import CommandLine
 
 SIZE = (64, 96)
@@ -135,7 +134,8 @@ def test_pictures_that_are_no_sequence_have_persons_by_score(
 def test_a_folder_without_anybody_has_an_empty_box_file(
     tmp_path: Path, posecache: CommandLine
 ) -> None:
-    write_picture(tmp_path / "dark" / "1.png", SIZE, seed=0)
+    (tmp_path / "dark").mkdir()
+    cv2.imwrite(str(tmp_path / "dark" / "1.png"), np.zeros((*SIZE, 3), dtype=np.uint8))
     report = json.loads(run(posecache, tmp_path / "dark", "--json").out)
     assert (report["boxes"], report["sheet"]) == (0, None)
 
