@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import Client
 
 from stages.extract.chunks import extract
 from stages.extract.datasets.human36m.mmpose import Human36m
@@ -49,5 +50,7 @@ def cluster(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     scratch = str(tmp_path_factory.mktemp("worker"))
     words = ("--nworkers", "1", "--nthreads", "1", "--no-dashboard", "--local-directory", scratch)
     process = started("-m", "distributed.cli.dask_worker", address, *words)
+    with Client(address) as client:
+        client.wait_for_workers(1, timeout=60)
     yield address
     ended(process)
