@@ -44,6 +44,7 @@ def bench(monkeypatch) -> Bench:
     return bench
 
 
+@pytest.mark.slow
 def test_steps_of_all_contenders_are_compared_with_the_published_design(bench):
     bench.steps()
     rows = [row for row in bench.rows if row.work.startswith(STEP)]

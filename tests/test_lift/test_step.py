@@ -135,6 +135,7 @@ def test_bfloat16_changes_products_and_nothing_else(store: CacheReader) -> None:
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_run_in_bfloat16_learns_like_one_in_float32(store: CacheReader, tmp_path: Path) -> None:
     losses = {}
     for precision in ("float32", "bfloat16"):

@@ -129,6 +129,7 @@ def test_scales_are_float32_under_bfloat16(name: str) -> None:
     torch.testing.assert_close(scale_m(outputs), exact, rtol=0.1, atol=0.0)
 
 
+@pytest.mark.slow
 def test_a_lifter_with_the_head_compiles_as_a_whole() -> None:
     model, given = small("pose_only", uncertainty=True).train(), inputs("pose_only")
     compiled = torch.compile(model, backend="eager", fullgraph=True)

@@ -94,6 +94,7 @@ def test_only_the_maps_differ_between_trained_and_random_weights(
     assert "3 runs from 2 extractions" in again.out
 
 
+@pytest.mark.slow
 def test_an_extraction_stores_the_keypoints_of_another_store_bit_for_bit(tmp_path: Path) -> None:
     write_layout(tmp_path / "tiny")
     dataset = Human36m(tmp_path / "tiny")

@@ -94,6 +94,7 @@ def place(tmp_path: Path, posecache: CommandLine) -> Place:
     return Place(tmp_path, posecache)
 
 
+@pytest.mark.slow
 def test_a_lifter_learns_from_own_maps_and_imported_keypoints(
     place: Place, posecache: CommandLine
 ) -> None:
@@ -177,6 +178,7 @@ def test_joints_of_a_network_without_joints_are_refused_by_name(place: Place) ->
     assert "Set train.data.keypoint_source" in said
 
 
+@pytest.mark.slow
 def test_a_comparison_names_the_sources_of_every_row(place: Place) -> None:
     rows = {
         "comparison.rows": "{capf: {lifter.name: capf}, pose: {lifter.name: pose_only}}",

@@ -237,6 +237,7 @@ def _add_runs(root: Path, first: int) -> None:
         write_index(root)
 
 
+@pytest.mark.slow
 def test_processes_that_end_together_leave_an_index_of_all_runs(tmp_path: Path) -> None:
     context = get_context("spawn")
     workers = [context.Process(target=_add_runs, args=(tmp_path, 5 * i)) for i in range(3)]

@@ -78,6 +78,7 @@ def test_a_picture_becomes_a_pose_and_a_picture(
     assert cv2.imread(str(overlay)).shape == (200, 600, 3)  # it, from the front, from the side
 
 
+@pytest.mark.slow
 def test_a_second_prediction_has_the_same_numbers(
     place: Place, posecache: CommandLine, video: Path, tmp_path: Path
 ) -> None:

@@ -51,9 +51,14 @@ def test_a_kill_in_the_middle_of_a_file_loses_nothing(tmp_path: Path, life: str)
     ("guard", "life", "stride", "fault"),
     [
         ("commit-last", "fill", 3, "the next run fails"),
-        ("commit-revoked-first", "fill", 36, "the next run fails"),
-        ("sweeping", "fill", 3, "the bytes are others"),
-        ("whole-creation", "create", 7, "the next run fails"),
+        *(
+            pytest.param(*guard, marks=pytest.mark.slow)
+            for guard in (
+                ("commit-revoked-first", "fill", 36, "the next run fails"),
+                ("sweeping", "fill", 3, "the bytes are others"),
+                ("whole-creation", "create", 7, "the next run fails"),
+            )
+        ),
     ],
 )
 def test_the_kills_find_a_guard_that_is_missing(

@@ -129,7 +129,8 @@ def test_an_error_in_a_worker_arrives_as_the_same_error(
     [
         ("numpy", "scheduler", "same versions"),
         ("posecache", "scheduler", "same versions"),
-        ("processor", "worker", "mixed_machines=true"),
+        # The only one for which a worker must have come.
+        pytest.param("processor", "worker", "mixed_machines=true", marks=pytest.mark.slow),
     ],
 )
 def test_another_version_or_processor_is_refused_before_any_task(
