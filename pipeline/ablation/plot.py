@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pipeline.ablation.published_numbers import LABEL
 from pipeline.ablation.result import MEANS
 from pipeline.ablation.tables import METRIC_NAMES
-from pipeline.errors import UnwritableTarget
+from pipeline.figure_files import write_figure
 
 PLOT_FILE = "comparison.png"
 _COLOURS = ("#1f6f8b", "#d1702b", "#5b8c3a", "#7a4f9a")
@@ -53,13 +52,7 @@ def plot_comparison(result: Mapping[str, Any], path: Path) -> None:
     seeds = ", ".join(map(str, result["seeds"]))
     title = f"{what}: {mean}, seed{'s' if len(result['seeds']) > 1 else ''} {seeds}"
     figure.suptitle(title, fontsize=11)
-    FigureCanvasAgg(figure)
-    try:
-        figure.savefig(path, dpi=_DPI)
-    except OSError as error:
-        raise UnwritableTarget(
-            f"{path}: cannot be written ({error.strerror or error}). Free some space and run again."
-        ) from error
+    write_figure(figure, path, dpi=_DPI)
 
 
 def _draw_errors(panel: Axes, result: Mapping[str, Any], metric: str) -> None:

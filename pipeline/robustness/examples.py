@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from cache import Skeleton
-from pipeline.errors import UnwritableTarget
+from pipeline.figure_files import write_figure
 from pipeline.robustness.degradations import CLEAN, DEGRADATIONS, Variant
 from pipeline.robustness.files import entries_by_variant
 from pipeline.robustness.lifting import degraded_dataset
@@ -61,13 +60,7 @@ def draw_examples(study: Study, result: Mapping[str, Any], path: Path) -> None:
             shown = "undegraded" if variant == CLEAN else _label(variant)
             error = entry["error_2d_px"]["mean"]
             panel.set_title(f"{shown}\n2D error {error:.1f} px", fontsize=8)
-    FigureCanvasAgg(figure)
-    try:
-        figure.savefig(path, dpi=_DPI)
-    except OSError as error:
-        raise UnwritableTarget(
-            f"{path}: cannot be written ({error.strerror or error}). Free some space and run again."
-        ) from error
+    write_figure(figure, path, dpi=_DPI)
 
 
 def _label(variant: Variant) -> str:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipeline.errors import UnwritableTarget
+from pipeline.figure_files import write_figure
 from pipeline.robustness.degradations import CLEAN, DEGRADATIONS, Degradation, Variant
 from pipeline.robustness.files import entries_by_variant
 from pipeline.robustness.labels import run_labels
@@ -58,13 +57,7 @@ def plot_result(result: Mapping[str, Any], path: Path) -> None:
         + ("; fewer frames where some could not be used" if lost else ""),
         fontsize=10,
     )
-    FigureCanvasAgg(figure)
-    try:
-        figure.savefig(path, dpi=_DPI)
-    except OSError as error:
-        raise UnwritableTarget(
-            f"{path}: cannot be written ({error.strerror or error}). Free some space and run again."
-        ) from error
+    write_figure(figure, path, dpi=_DPI)
 
 
 def _points(
